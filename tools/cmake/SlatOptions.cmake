@@ -1,0 +1,29 @@
+# slat_options: what every translation unit of slat (but no guest image) is compiled with.
+add_library(slat_options INTERFACE)
+target_compile_features(slat_options INTERFACE cxx_std_20)
+target_compile_options(slat_options INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow -Werror
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-attributes>    # guarded_by and friends are clang's
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
+target_compile_definitions(slat_options INTERFACE
+  $<$<BOOL:${SLAT_CHECKED}>:SLAT_CHECKED=1>
+  $<$<BOOL:${SLAT_MIMALLOC}>:SLAT_MIMALLOC=1>)
+# A symbol table that --wrap and backtraces can use, and no surprises from a missing symbol at run time.
+target_link_options(slat_options INTERFACE -Wl,-z,defs)
+
+if(SLAT_SANITIZE)
+  if(SLAT_MIMALLOC)
+    message(FATAL_ERROR "mimalloc hides errors from sanitizers: configure with -DSLAT_MIMALLOC=OFF.")
+  endif()
+  target_compile_options(slat_options INTERFACE -fsanitize=${SLAT_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(slat_options INTERFACE -fsanitize=${SLAT_SANITIZE} -Wl,-z,undefs)
+  if(SLAT_SANITIZE MATCHES "undefined")
+    target_compile_options(slat_options INTERFACE -fno-sanitize-recover=all)
+    target_link_options(slat_options INTERFACE -fno-sanitize-recover=all)
+  endif()
+  if(SLAT_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # g++ 12: its TSan warns of every fence, and its runtime dies at start under high address randomisation.
+    target_compile_options(slat_options INTERFACE -Wno-tsan)
+    set(CMAKE_CROSSCOMPILING_EMULATOR setarch;x86_64;-R)
+  endif()
+endif()
