@@ -1,4 +1,5 @@
-// Errors of mmu/: one enum, one Result. A message is one line that names the thing, the cause and the mend.
+// Errors of mmu/: one enum, one Result. A message is one line that names the thing, the cause and
+// the mend.
 #pragma once
 
 #include <string>

@@ -1,0 +1,97 @@
+// The atomics policy. Protocol headers are templates over it, so that the very header that runs in
+// production also runs under a model checker, which supplies another policy with the same members.
+//
+// A policy has: atomic<T>; var<T> (plain data that a protocol guards); fence(), a seq_cst fence;
+// the asymmetric pair fence_light()/fence_heavy(); wait_while()/wake_all() on a 32-bit word or the
+// low half of a 64-bit one; and hooks that checked builds use to know how many page locks a thread
+// holds.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+namespace slat::mmu {
+
+/// True once the kernel has agreed to private expedited membarriers: then fence_light() is free and
+/// fence_heavy() interrupts the CPUs that run this process. Otherwise both are plain seq_cst
+/// fences.
+extern const bool asymmetric_fences;
+
+namespace detail {
+void membarrier_or_abort();
+void futex_wait(const void* word, std::uint32_t value);
+void futex_wake_all(const void* word);
+} // namespace detail
+
+/// How many page locks this thread holds; kept in checked builds only (I24).
+int& page_locks_held();
+
+struct StdAtomics {
+  template <class T> using atomic = std::atomic<T>;
+
+  template <class T> class var {
+   public:
+    var() = default;
+
+    explicit var(T value) : value_(value) {}
+
+    [[nodiscard]] T get() const { return value_; }
+
+    void set(T value) { value_ = value; }
+
+   private:
+    T value_{};
+  };
+
+  /// Orders everything before it with everything after it, stores before loads included. Each use
+  /// names its pair.
+  static void fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+
+  /// fence_light() on the frequent side pairs with fence_heavy() on the rare side as if both were
+  /// fence().
+  static void fence_light() {
+    if (asymmetric_fences) [[likely]]
+      std::atomic_signal_fence(std::memory_order_seq_cst);
+    else
+      fence();
+  }
+
+  static void fence_heavy() {
+    if (asymmetric_fences) [[likely]]
+      detail::membarrier_or_abort();
+    else
+      fence();
+  }
+
+  /// Sleeps while the word's (low) 32 bits equal `value`; may return early, so callers loop. Orders
+  /// nothing.
+  static void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t value) {
+    detail::futex_wait(&word, value);
+  }
+
+  static void wait_while(const std::atomic<std::uint64_t>& word, std::uint64_t value) {
+    detail::futex_wait(
+        &word, static_cast<std::uint32_t>(value)); // little endian: the low half comes first
+  }
+
+  template <class T> static void wake_all(const std::atomic<T>& word) {
+    detail::futex_wake_all(&word);
+  }
+
+#ifdef SLAT_CHECKED
+  static void on_page_lock() { ++page_locks_held(); }
+
+  static void on_page_unlock() { --page_locks_held(); }
+#else
+  static void on_page_lock() {}
+
+  static void on_page_unlock() {}
+#endif
+};
+
+static_assert(sizeof(std::atomic<std::uint64_t>) == 8 &&
+              std::atomic<std::uint64_t>::is_always_lock_free);
+static_assert(sizeof(std::atomic<std::uint32_t>) == 4 &&
+              std::atomic<std::uint32_t>::is_always_lock_free);
+
+} // namespace slat::mmu

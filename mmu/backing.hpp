@@ -1,0 +1,83 @@
+// Backing: the memory behind a region of guest RAM: a memfd, its host view, its page words and its
+// page source.
+//
+// Page words belong to the backing, not to an address: a VMA that moves takes its pages' state
+// along for free. An empty page (state none) is always a hole in the memfd.
+#pragma once
+
+#include "mmu/host.hpp"
+#include "mmu/page_source.hpp"
+#include "mmu/page_word.hpp"
+#include "mmu/srcu.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace slat::mmu {
+
+class Backing {
+ public:
+  /// A memfd of `bytes` (a multiple of the page size, not 0). The caller holds the first reference.
+  static Result<Backing*> create(const std::string& name, std::uint64_t bytes,
+                                 std::unique_ptr<PageSource> source);
+
+  /// References: one for every VMA that maps the backing, and its makers'. The caller has one, so
+  /// it is alive.
+  void get() {
+    references_.fetch_add(1, std::memory_order_relaxed);
+  } // the caller's reference orders it
+
+  /// Frees at once if it was the last: only where nobody can be inside a fault on this backing.
+  void put();
+  /// The same, but if it was the last it is freed after a grace period of `srcu`, by another
+  /// thread: for faults that still read from it (I16). Does not wait.
+  void put_after(Srcu& srcu);
+
+  [[nodiscard]] int fd() const { return fd_; }
+
+  [[nodiscard]] std::uint64_t pages() const { return pages_; }
+
+  [[nodiscard]] PageSource& source() const { return *source_; }
+
+  /// The page's state. `page` < pages().
+  [[nodiscard]] PageWord& word(std::uint64_t page) const {
+    SLAT_ASSERT(page < pages_, "page offset beyond the backing");
+    return words_[page];
+  }
+
+  /// The page's bytes in the view that nothing guards. `page` < pages().
+  [[nodiscard]] std::byte* host_view(std::uint64_t page) const {
+    return host_view_ + (page << page_shift);
+  }
+
+  Backing(const Backing&) = delete;
+  Backing& operator=(const Backing&) = delete;
+
+ private:
+  Backing() = default;
+  ~Backing();
+
+  struct Retire : DeferredCall {
+    Backing* backing;
+  };
+
+  Retire retire_{};
+  int fd_ = -1;
+  std::uint64_t pages_ = 0;
+  std::byte* host_view_ = nullptr;
+  PageWord* words_ = nullptr;
+  std::unique_ptr<PageSource> source_;
+  std::atomic<std::uint64_t> references_{1};
+};
+
+/// A reference as an object, for makers.
+struct BackingPut {
+  void operator()(Backing* backing) const { backing->put(); }
+};
+
+using BackingRef = std::unique_ptr<Backing, BackingPut>;
+
+} // namespace slat::mmu

@@ -1,0 +1,71 @@
+// Counters and latency histograms of one machine (DESIGN 10). Names carry their unit. Counting is
+// one relaxed add on a cache line that few threads share; sums are made on reading and are exact
+// only when nothing moves.
+#pragma once
+
+#include "mmu/thread_slot.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace slat::mmu {
+
+enum class Counter : unsigned {
+  fault_count,         // faults resolved
+  fault_retry_count,   // started again because the invalidate sequence had moved or a race was lost
+  fault_wait_count,    // waited for a page that another thread owned, or for a range in progress
+  fault_around_pages,  // pages installed beyond the ones asked for
+  installed_pages,     // pages installed into a secondary MMU, asked for or not
+  filled_pages,        // pages whose source filled them
+  poisoned_pages,      // pages whose source failed
+  vma_lock_miss_count, // lockless VMA lookups that did not end in a lock
+  mm_lock_fallback_count,   // faults that took the mm read lock
+  invalidate_count,         // ranges started
+  invalidated_pages,        // pages in those ranges
+  invalidate_refused_count, // non-blockable ranges that a subscriber refused
+  tlb_flush_count,
+  freed_pages, // given back to the host
+  uffd_missing_count,
+  uffd_minor_count,
+  uffd_wp_count,
+  uffd_wake_count,   // installs that found the page installed and only woke the faulting thread
+  mmio_on_ram_count, // accesses that the kernel's emulator handed to us
+  efault_count,      // KVM_RUN ended in EFAULT during a range in progress
+  last_,
+};
+
+inline constexpr std::size_t counter_kinds = std::size_t(Counter::last_);
+
+/// The counter's name, as it appears in every report.
+[[nodiscard]] std::string_view name(Counter counter);
+
+class Counters {
+ public:
+  /// Any thread, any lock, never sleeps.
+  void add(Counter counter, std::uint64_t amount = 1) {
+    // Relaxed: a sum, not a signal.
+    slots_[thread_slot() % shards].value[std::size_t(counter)].fetch_add(amount,
+                                                                         std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] std::uint64_t sum(Counter counter) const {
+    std::uint64_t total = 0;
+    for (const Slot& slot : slots_)
+      total += slot.value[std::size_t(counter)].load(std::memory_order_relaxed); // a sum
+    return total;
+  }
+
+ private:
+  static constexpr unsigned shards = 16;
+
+  struct alignas(64) Slot {
+    std::array<std::atomic<std::uint64_t>, counter_kinds> value{};
+  };
+
+  std::array<Slot, shards> slots_;
+};
+
+} // namespace slat::mmu

@@ -1,0 +1,282 @@
+// Step by step (DESIGN 4). Nothing sleeps under a VMA lock, and nothing is installed without the
+// check under the page lock that no range in progress covers it and none has ended since step 2.
+#include "mmu/fault.hpp"
+
+#include <algorithm>
+
+namespace slat::mmu {
+
+namespace {
+
+/// One attempt. Its SRCU section keeps the backing alive after the VMA lock is dropped; waits
+/// happen inside it.
+class Attempt {
+ public:
+  Attempt(AddressSpace& mm, const FaultRequest& request, bool alone)
+      : mm_(mm), request_(request), alone_(alone), section_(mm.fault_srcu()),
+        page_address_(request.address & ~(page_size - 1)) {}
+
+  FaultResult run() {
+    // Step 2. Before anything is resolved (I21).
+    snapshot_ = mm_.notifiers().sequence().snapshot();
+
+    // Step 3. No mm-wide lock; only if that fails, by way of the mm read lock.
+    VmaTicket ticket = mm_.lock_vma_under_rcu(request_.address);
+    if (!ticket) {
+      mm_.counters().add(Counter::vma_lock_miss_count);
+      mm_.counters().add(Counter::mm_lock_fallback_count);
+      ticket = mm_.lock_vma_under_mm_lock(request_.address);
+      if (!ticket) return FaultResult::no_vma;
+    }
+
+    // Step 4. Copies of what is needed later; the VMA may be gone by then.
+    const Vma& vma = *ticket.vma;
+    if ((vma.vm_flags & request_.access) != request_.access) {
+      AddressSpace::vma_end_read(ticket);
+      return FaultResult::denied;
+    }
+    backing_ = vma.vm_backing;
+    page_ = vma.page_of(page_address_);
+    writable_ = (vma.vm_flags & vm_write) != 0;
+    set_window(vma);
+    PageState was{};
+    switch (backing_->word(page_).claim_fill(was)) {
+    case FillClaim::busy:
+      AddressSpace::vma_end_read(ticket);
+      return FaultResult::wait;
+    case FillClaim::poisoned:
+      AddressSpace::vma_end_read(ticket);
+      return FaultResult::poisoned;
+    case FillClaim::claimed:
+      if (const FaultResult filled = fill(ticket, was); filled != FaultResult::done) return filled;
+      break;
+    case FillClaim::present:
+      AddressSpace::vma_end_read(ticket);
+      break;
+    }
+
+    // Step 7. The VMA lock is dropped; the sequence tells whether that mattered.
+    return request_.mmu == nullptr ? FaultResult::done : install();
+  }
+
+  /// Drops nothing, for nothing is held: sleeps until what was in the way is gone.
+  void wait() {
+    InvalidateSeq& sequence = mm_.notifiers().sequence();
+    if (sequence.in_progress(page_address_, page_address_ + page_size))
+      sequence.wait(page_address_, page_address_ + page_size);
+    else
+      backing_->word(page_).wait_unowned();
+  }
+
+  /// The next attempt should leave the neighbours out.
+  [[nodiscard]] bool neighbours_in_the_way() const { return neighbours_in_the_way_; }
+
+  [[nodiscard]] PageRun installed() const { return installed_; }
+
+  [[nodiscard]] std::uintptr_t address_of(std::uint64_t page) const {
+    return page_address_ + ((page - page_) << page_shift); // wraps back for pages below
+  }
+
+ private:
+  void set_window(const Vma& vma) {
+    window_first_ = page_;
+    window_last_ = page_ + 1;
+    if (alone_ || request_.around_end <= page_address_ || request_.around_start > page_address_)
+      return;
+    window_first_ = vma.page_of(std::max(request_.around_start, vma.vm_start));
+    window_last_ = vma.page_of(std::min(request_.around_end, vma.vm_end) - 1) + 1;
+  }
+
+  /// Steps 5 and 6, with the VMA read lock, which it drops, and the page claimed.
+  FaultResult fill(VmaTicket ticket, PageState was) {
+    // Neighbours only if they are empty: they are all alike, and are put back as they were if it
+    // comes to that.
+    PageRun run{page_, 1};
+    while (run.first > window_first_ && claim_empty(run.first - 1)) --run.first, ++run.count;
+    while (run.first + run.count < window_last_ && claim_empty(run.first + run.count)) ++run.count;
+
+    PageSource& source = backing_->source();
+    const bool slept = source.may_sleep();
+    if (slept) AddressSpace::vma_end_read(ticket);
+    FillResult result = source.fill(*backing_, run);
+    if (result != FillResult::filled && run.count > 1) {
+      // A neighbour's trouble must not become this page's.
+      finish_neighbours(run, PageState::none);
+      run = {page_, 1};
+      result = source.fill(*backing_, run);
+    }
+    // Published before the VMA is looked at again, not after: an unmapper that holds it
+    // write-locked waits for this page, and zaps and frees it then; to wait for the VMA first would
+    // be a deadlock (I13).
+    const PageState to = result == FillResult::filled   ? PageState::present
+                         : result == FillResult::failed ? PageState::poisoned
+                                                        : was;
+    if (result == FillResult::filled) finish_neighbours(run, PageState::present);
+    backing_->word(page_).finish_fill(to);
+    if (!slept) AddressSpace::vma_end_read(ticket);
+
+    switch (result) {
+    case FillResult::failed:
+      mm_.counters().add(Counter::poisoned_pages);
+      return FaultResult::poisoned; // and never zeroes (I41)
+    case FillResult::no_memory:
+      return FaultResult::no_memory;
+    case FillResult::filled:
+      break;
+    }
+    mm_.counters().add(Counter::filled_pages, run.count);
+    // Whoever slept knows nothing of the VMA any more: from the top, where the page is now present.
+    return slept ? FaultResult::retry : FaultResult::done;
+  }
+
+  bool claim_empty(std::uint64_t page) {
+    PageWord& word = backing_->word(page);
+    PageState was{};
+    if (word.read().state() != PageState::none || word.claim_fill(was) != FillClaim::claimed)
+      return false;
+    if (was == PageState::none) return true;
+    word.finish_fill(was); // reclaimed in between: not for us
+    return false;
+  }
+
+  void finish_neighbours(PageRun run, PageState to) {
+    for (std::uint64_t page = run.first; page < run.first + run.count; ++page)
+      if (page != page_) backing_->word(page).finish_fill(to);
+  }
+
+  /// Two phases around a system call: the page locks are the FROZEN entries of DESIGN 7.
+  FaultResult install() {
+    if (!backing_->word(page_).try_lock_present())
+      return backing_->word(page_).read().owned() ? FaultResult::wait : FaultResult::retry;
+    PageRun run{page_, 1};
+    while (run.first > window_first_ && lock_neighbour(run.first - 1)) --run.first, ++run.count;
+    while (run.first + run.count < window_last_ && lock_neighbour(run.first + run.count))
+      ++run.count;
+
+    // "Locked, then look for ranges" pairs with "range counted, then look for locked pages": the
+    // fence in InvalidateSeq::begin(), and AddressSpace::wait_for_page_owners().
+    StdAtomics::fence();
+    Staleness staleness = stale(run);
+    if (staleness == Staleness::in_progress && run.count > 1) {
+      unlock_neighbours(run, 0);
+      run = {page_, 1};
+      staleness = stale(run);
+    }
+    if (staleness != Staleness::fresh) {
+      unlock(run, 0);
+      return staleness == Staleness::moved ? FaultResult::retry : FaultResult::wait;
+    }
+
+    const InstallResult result = request_.mmu->install(address_of(run.first), run.count, writable_);
+    for (std::uint64_t page = run.first; page < run.first + run.count; ++page) {
+      const bool mapped = page < run.first + result.pages ||
+                          (page == run.first && result.status == InstallStatus::already_installed);
+      const std::uint64_t flags = PageBits::installed | (writable_ ? PageBits::dirty : 0);
+      backing_->word(page).unlock((mapped ? flags : 0) | (page == page_ ? PageBits::accessed : 0));
+    }
+    installed_ = {run.first, result.pages};
+    mm_.counters().add(Counter::installed_pages, result.pages);
+    if (page_ < run.first + result.pages) {
+      mm_.counters().add(Counter::fault_around_pages, result.pages - 1);
+      return FaultResult::done;
+    }
+    neighbours_in_the_way_ = true;
+    switch (result.status) {
+    case InstallStatus::already_installed:
+      return page_ == run.first ? FaultResult::done : FaultResult::retry;
+    case InstallStatus::installed:
+    case InstallStatus::partial:
+    case InstallStatus::retry:
+      return FaultResult::retry;
+    case InstallStatus::gone:
+      return FaultResult::no_vma;
+    case InstallStatus::no_memory:
+      return run.count > 1 ? FaultResult::retry : FaultResult::no_memory;
+    case InstallStatus::failed:
+      return run.count > 1 ? FaultResult::retry : FaultResult::failed;
+    }
+    return FaultResult::failed;
+  }
+
+  bool lock_neighbour(std::uint64_t page) {
+    PageWord& word = backing_->word(page);
+    return !word.read().has(PageBits::installed) && word.try_lock_present();
+  }
+
+  [[nodiscard]] Staleness stale(PageRun run) const {
+    const std::uintptr_t start = address_of(run.first);
+    return mm_.notifiers().sequence().stale(snapshot_, start, start + (run.count << page_shift));
+  }
+
+  void unlock(PageRun run, std::uint64_t set) {
+    for (std::uint64_t page = run.first; page < run.first + run.count; ++page)
+      backing_->word(page).unlock(set);
+  }
+
+  void unlock_neighbours(PageRun run, std::uint64_t set) {
+    for (std::uint64_t page = run.first; page < run.first + run.count; ++page)
+      if (page != page_) backing_->word(page).unlock(set);
+  }
+
+  AddressSpace& mm_;
+  const FaultRequest& request_;
+  const bool alone_;
+  Srcu::ReadGuard section_;
+  const std::uintptr_t page_address_;
+  std::uint64_t snapshot_ = 0;
+  Backing* backing_ = nullptr;
+  std::uint64_t page_ = 0;
+  std::uint64_t window_first_ = 0;
+  std::uint64_t window_last_ = 0;
+  bool writable_ = false;
+  bool neighbours_in_the_way_ = false;
+  PageRun installed_{0, 0};
+};
+
+} // namespace
+
+FaultOutcome handle_mm_fault(AddressSpace& mm, const FaultRequest& request) {
+  SLAT_ASSERT(page_locks_held() == 0, "a fault is handled with a page lock held");
+  bool alone = false;
+  for (;;) {
+    Attempt attempt(mm, request, alone);
+    const FaultResult result = attempt.run();
+    alone = alone || attempt.neighbours_in_the_way();
+    if (result == FaultResult::retry) {
+      mm.counters().add(Counter::fault_retry_count);
+    } else if (result == FaultResult::wait) {
+      mm.counters().add(Counter::fault_wait_count);
+      attempt.wait();
+    } else {
+      if (result == FaultResult::done) mm.counters().add(Counter::fault_count);
+      const PageRun run = attempt.installed();
+      if (run.count == 0) return {result, 0, 0};
+      const std::uintptr_t start = attempt.address_of(run.first);
+      return {result, start, start + (run.count << page_shift)};
+    }
+  }
+}
+
+std::string_view to_string(FaultResult result) {
+  switch (result) {
+  case FaultResult::done:
+    return "done";
+  case FaultResult::retry:
+    return "retry";
+  case FaultResult::wait:
+    return "wait";
+  case FaultResult::no_vma:
+    return "nothing is mapped there";
+  case FaultResult::denied:
+    return "the mapping does not allow the access";
+  case FaultResult::poisoned:
+    return "the page is poisoned: its source failed";
+  case FaultResult::no_memory:
+    return "the host is out of memory";
+  case FaultResult::failed:
+    return "the page could not be installed";
+  }
+  return "?";
+}
+
+} // namespace slat::mmu

@@ -1,0 +1,134 @@
+#include "mmu/host.hpp"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace slat::mmu::host {
+
+namespace {
+
+thread_local unsigned fail_countdown = 0;
+thread_local int fail_error = 0;
+
+bool made_to_fail() {
+  if (fail_countdown == 0 || --fail_countdown != 0) [[likely]]
+    return false;
+  errno = fail_error;
+  return true;
+}
+
+tl::unexpected<Error> failed(std::string what) {
+  const int error = errno;
+  const Errc code = error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE
+                        ? Errc::no_memory
+                    : error == EEXIST ? Errc::exists
+                                      : Errc::os_failed;
+  return fail(code, error, fmt::format("{}: {}", what, std::strerror(error)));
+}
+
+void* aligned_reservation(std::size_t length, std::size_t alignment) {
+  const std::size_t reserved = length + alignment;
+  void* const base =
+      mmap(nullptr, reserved, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED) return base;
+  const auto start = reinterpret_cast<std::uintptr_t>(base);
+  const std::uintptr_t aligned = (start + alignment - 1) & ~(alignment - 1);
+  if (aligned != start) munmap(base, aligned - start);
+  const std::uintptr_t end = aligned + length;
+  if (start + reserved != end) munmap(reinterpret_cast<void*>(end), start + reserved - end);
+  return reinterpret_cast<void*>(aligned);
+}
+
+} // namespace
+
+void fail_call(unsigned n, int error) {
+  fail_countdown = n;
+  fail_error = error;
+}
+
+Result<int> create_memfd(const std::string& name, std::uint64_t bytes) {
+  const int fd = made_to_fail() ? -1 : memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0)
+    return failed(fmt::format(
+        "cannot create a memfd for {} (raise RLIMIT_NOFILE if descriptors are used up)", name));
+  if (made_to_fail() || ftruncate(fd, off_t(bytes)) != 0) {
+    auto result = failed(
+        fmt::format("cannot size the memfd of {} to {} bytes (ask for less, or raise RLIMIT_FSIZE)",
+                    name, bytes));
+    close(fd);
+    return result;
+  }
+  // The size never changes: a page inside it can be a hole, but not a SIGBUS.
+  if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
+    auto result = failed(fmt::format("cannot seal the memfd of {}", name));
+    close(fd);
+    return result;
+  }
+  return fd;
+}
+
+Result<std::uintptr_t> map_shared(std::uintptr_t address, std::size_t length, int protection,
+                                  int fd, std::uint64_t offset, std::size_t alignment) {
+  void* where = reinterpret_cast<void*>(address);
+  int flags = MAP_SHARED | MAP_NORESERVE;
+  if (address != 0) {
+    flags |= MAP_FIXED_NOREPLACE;
+  } else if (alignment > page_size) {
+    where = aligned_reservation(length, alignment);
+    if (where == MAP_FAILED)
+      return failed(fmt::format("cannot reserve {} bytes of address space", length));
+    flags |= MAP_FIXED;
+  }
+  void* const result =
+      made_to_fail() ? MAP_FAILED : mmap(where, length, protection, flags, fd, off_t(offset));
+  if (result == MAP_FAILED) {
+    auto error = failed(fmt::format("cannot map {} bytes of guest memory", length));
+    if (address == 0 && where != nullptr) munmap(where, length);
+    return error;
+  }
+  return reinterpret_cast<std::uintptr_t>(result);
+}
+
+Result<void> unmap(std::uintptr_t address, std::size_t length) {
+  if (made_to_fail() || munmap(reinterpret_cast<void*>(address), length) != 0)
+    return failed(fmt::format("cannot unmap {} bytes at {:#x}", length, address));
+  return {};
+}
+
+Result<void> zap(std::uintptr_t address, std::size_t length) {
+  if (made_to_fail() || madvise(reinterpret_cast<void*>(address), length, MADV_DONTNEED) != 0)
+    return failed(fmt::format("cannot discard {} bytes at {:#x}", length, address));
+  return {};
+}
+
+Result<void> populate(std::uintptr_t address, std::size_t length) {
+  for (;;) {
+    if (!made_to_fail() &&
+        madvise(reinterpret_cast<void*>(address), length, MADV_POPULATE_WRITE) == 0)
+      return {};
+    if (errno != EINTR && errno != EAGAIN) break;
+  }
+  return failed(fmt::format("cannot populate {} bytes of guest memory", length));
+}
+
+Result<void> punch(int fd, std::uint64_t offset, std::uint64_t length) {
+  for (;;) {
+    if (!made_to_fail() && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off_t(offset),
+                                     off_t(length)) == 0)
+      return {};
+    if (errno != EINTR) break;
+  }
+  return failed(
+      fmt::format("cannot give {} bytes at offset {:#x} back to the host", length, offset));
+}
+
+} // namespace slat::mmu::host

@@ -1,0 +1,45 @@
+// The OS boundary: every system call on guest memory that mmu/ makes, in one place, so that tests
+// can make any of them fail. Lengths are bytes and multiples of the page size. All of them may
+// sleep.
+#pragma once
+
+#include "mmu/error.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace slat::mmu {
+
+inline constexpr std::size_t page_shift = 12;
+inline constexpr std::size_t page_size = std::size_t(1) << page_shift;
+
+} // namespace slat::mmu
+
+namespace slat::mmu::host {
+
+/// A sealed-size memfd. Errc::no_memory names the limit that is in the way.
+Result<int> create_memfd(const std::string& name, std::uint64_t bytes);
+
+/// MAP_SHARED of the descriptor. `address` 0: anywhere, aligned to `alignment`; else exactly there,
+/// and Errc::exists if something is mapped there.
+Result<std::uintptr_t> map_shared(std::uintptr_t address, std::size_t length, int protection,
+                                  int fd, std::uint64_t offset, std::size_t alignment = page_size);
+Result<void> unmap(std::uintptr_t address, std::size_t length);
+
+/// Takes the pages out of this mapping; the memfd keeps them (MADV_DONTNEED). The kernel
+/// invalidates every secondary MMU of the mapping before it returns.
+Result<void> zap(std::uintptr_t address, std::size_t length);
+
+/// Allocates the memfd's pages behind a mapping, zeroed where there were none
+/// (MADV_POPULATE_WRITE).
+Result<void> populate(std::uintptr_t address, std::size_t length);
+
+/// Gives pages of the memfd back to the host; they are holes and read as zero
+/// (FALLOC_FL_PUNCH_HOLE).
+Result<void> punch(int fd, std::uint64_t offset, std::uint64_t length);
+
+/// Tests: the n-th call of this thread from now on fails with `error`, once; n = 0 switches it off.
+void fail_call(unsigned n, int error);
+
+} // namespace slat::mmu::host

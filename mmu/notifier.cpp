@@ -1,0 +1,180 @@
+#include "mmu/notifier.hpp"
+
+#include "mmu/assert.hpp"
+
+#include <algorithm>
+#include <cerrno>
+
+namespace slat::mmu {
+
+namespace {
+thread_local unsigned ranges_on_this_thread = 0;
+
+void assert_no_page_lock() {
+  SLAT_ASSERT(page_locks_held() == 0, "a notifier is called with a page lock held (I24)");
+}
+} // namespace
+
+struct NotifierChain::Subscribers {
+  std::vector<Notifier*> list;
+};
+
+bool Notifier::clear_flush_young(std::uintptr_t, std::uintptr_t) {
+  return false;
+}
+
+bool Notifier::clear_young(std::uintptr_t, std::uintptr_t) {
+  return false;
+}
+
+bool Notifier::test_young(std::uintptr_t, std::uintptr_t) {
+  return false;
+}
+
+NotifierChain::~NotifierChain() {
+  delete subscribers_.load(std::memory_order_acquire);
+} // nobody else is left
+
+std::unique_ptr<NotifierChain::Subscribers> NotifierChain::copy() const {
+  const Subscribers* const old =
+      subscribers_.load(std::memory_order_relaxed); // written under mutex_ only
+  return old != nullptr ? std::make_unique<Subscribers>(*old) : std::make_unique<Subscribers>();
+}
+
+void NotifierChain::publish(std::unique_ptr<Subscribers> fresh) {
+  const std::unique_ptr<const Subscribers> old(subscribers_.exchange(
+      fresh.release(), std::memory_order_acq_rel)); // pairs with readers' acquire
+  srcu_.synchronize(); // the last range or aging call that saw the old list is over
+}
+
+Result<void> NotifierChain::register_notifier(Notifier& notifier) {
+  SLAT_ASSERT(ranges_on_this_thread == 0, "register_notifier inside a range");
+  MutexGuard guard(mutex_);
+  std::unique_ptr<Subscribers> fresh = copy();
+  if (std::find(fresh->list.begin(), fresh->list.end(), &notifier) != fresh->list.end())
+    return fail(Errc::exists, 0, "the notifier is registered already");
+  fresh->list.push_back(&notifier);
+  {
+    MutexGuard gate(gate_);
+    ++registrations_;
+    while (ranges_ != 0) gate.wait(gate_changed_);
+  }
+  // No range is in progress and none starts before the gate opens: the subscriber misses nothing
+  // (I19).
+  publish(std::move(fresh));
+  MutexGuard gate(gate_);
+  --registrations_;
+  gate_changed_.notify_all();
+  return {};
+}
+
+void NotifierChain::unregister_notifier(Notifier& notifier) {
+  SLAT_ASSERT(ranges_on_this_thread == 0, "unregister_notifier inside a range");
+  MutexGuard guard(mutex_);
+  std::unique_ptr<Subscribers> fresh = copy();
+  std::erase(fresh->list, &notifier);
+  // A range in progress goes on with the list it started with; publish() waits for its end.
+  publish(std::move(fresh));
+}
+
+bool NotifierChain::pass_gate(bool blockable) {
+  MutexGuard gate(gate_);
+  if (ranges_on_this_thread == 0)
+    while (registrations_ != 0) {
+      if (!blockable) return false;
+      gate.wait(gate_changed_);
+    }
+  ++ranges_;
+  ++ranges_on_this_thread;
+  return true;
+}
+
+void NotifierChain::leave_gate() {
+  MutexGuard gate(gate_);
+  SLAT_ASSERT(ranges_ != 0 && ranges_on_this_thread != 0,
+              "invalidate_range_end without its start (I18)");
+  --ranges_on_this_thread;
+  if (--ranges_ == 0 && registrations_ != 0) gate_changed_.notify_all();
+}
+
+Result<NotifierChain::Scope> NotifierChain::invalidate_range_start(const NotifierRange& range) {
+  assert_no_page_lock();
+  SLAT_ASSERT(range.start < range.end, "an empty range is invalidated");
+  if (!pass_gate(range.blockable)) {
+    counters_->add(Counter::invalidate_refused_count);
+    return fail(Errc::would_block, EAGAIN, "a notifier is being registered");
+  }
+  Srcu::ReadGuard section(srcu_);
+  const Subscribers* const subscribers =
+      subscribers_.load(std::memory_order_acquire); // pairs with publish()
+  sequence_.begin(range.start, range.end);
+  const std::size_t count = subscribers != nullptr ? subscribers->list.size() : 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (subscribers->list[i]->invalidate_range_start(range)) continue;
+    SLAT_CHECK(!range.blockable, "a notifier refused a blockable range");
+    for (std::size_t started = 0; started < i; ++started)
+      subscribers->list[started]->invalidate_range_end(range);
+    sequence_.end();
+    section.end();
+    leave_gate();
+    counters_->add(Counter::invalidate_refused_count);
+    return fail(Errc::would_block, EAGAIN, "a notifier would have to sleep");
+  }
+  counters_->add(Counter::invalidate_count);
+  counters_->add(Counter::invalidated_pages, (range.end - range.start) / 4096);
+  return Scope(*this, std::move(section), subscribers, range);
+}
+
+NotifierChain::Scope::Scope(Scope&& other) noexcept
+    : chain_(other.chain_), section_(std::move(other.section_)), subscribers_(other.subscribers_),
+      range_(other.range_) {
+  other.chain_ = nullptr;
+}
+
+void NotifierChain::Scope::end() {
+  if (chain_ == nullptr) return;
+  assert_no_page_lock();
+  if (subscribers_ != nullptr)
+    for (Notifier* notifier : subscribers_->list) notifier->invalidate_range_end(range_);
+  chain_->sequence_.end();
+  section_.end();
+  chain_->leave_gate();
+  chain_ = nullptr;
+}
+
+template <class Call> bool NotifierChain::any(Call call) {
+  assert_no_page_lock();
+  const Srcu::ReadGuard section(srcu_);
+  const Subscribers* const subscribers =
+      subscribers_.load(std::memory_order_acquire); // pairs with publish()
+  bool young = false;
+  if (subscribers != nullptr)
+    for (Notifier* notifier : subscribers->list)
+      young |= call(*notifier); // all of them: each clears its own bits
+  return young;
+}
+
+bool NotifierChain::clear_flush_young(std::uintptr_t start, std::uintptr_t end) {
+  return any([&](Notifier& notifier) { return notifier.clear_flush_young(start, end); });
+}
+
+bool NotifierChain::clear_young(std::uintptr_t start, std::uintptr_t end) {
+  return any([&](Notifier& notifier) { return notifier.clear_young(start, end); });
+}
+
+bool NotifierChain::test_young(std::uintptr_t start, std::uintptr_t end) {
+  return any([&](Notifier& notifier) { return notifier.test_young(start, end); });
+}
+
+void NotifierChain::release() {
+  std::unique_ptr<Subscribers> leaving;
+  {
+    MutexGuard guard(mutex_);
+    leaving = copy();
+    publish(std::make_unique<Subscribers>());
+  }
+  const Srcu::ReadGuard section(srcu_);
+  for (Notifier* notifier : leaving->list) notifier->release();
+}
+
+} // namespace slat::mmu

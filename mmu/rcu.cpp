@@ -1,0 +1,44 @@
+#include "mmu/rcu.hpp"
+
+#ifdef SLAT_RCU_TSAN
+extern "C" void __tsan_acquire(void* address);
+extern "C" void __tsan_release(void* address);
+#endif
+
+namespace slat::mmu::rcu {
+
+namespace {
+
+#ifdef SLAT_RCU_TSAN
+char grace_period_tag; // the address stands for "all sections ended before the grace period did"
+#endif
+
+Reclaimer& reclaimer() {
+  static Reclaimer instance(synchronize);
+  return instance;
+}
+
+} // namespace
+
+#ifdef SLAT_RCU_TSAN
+void detail::tsan_section_ends() {
+  __tsan_release(&grace_period_tag);
+}
+#endif
+
+void synchronize() {
+  urcu_bp_synchronize_rcu();
+#ifdef SLAT_RCU_TSAN
+  __tsan_acquire(&grace_period_tag);
+#endif
+}
+
+void call(DeferredCall& head, void (*function)(DeferredCall*)) {
+  reclaimer().call(head, function);
+}
+
+void barrier() {
+  reclaimer().barrier();
+}
+
+} // namespace slat::mmu::rcu
