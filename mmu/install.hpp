@@ -27,9 +27,10 @@ enum class InstallOutcome {
   in_progress, // a range in progress covers the address: wait, then start again
 };
 
-/// Installs `final_entry` over `old_entry`. `frozen` must be not-present to every walker and differ
-/// from both. `snapshot` was taken before the page was resolved (I21). Does not sleep. No lock
-/// needed; inside an RCU section if the entry lives in a table page that is freed by grace period.
+/// Installs `final_entry` over `old_entry`. `frozen` is not-present to every walker, differs from
+/// both and from the value of every other thread that may install here at the same time. `snapshot`
+/// was taken before the page was resolved (I21). Does not sleep. No lock needed; inside an RCU
+/// section if the entry lives in a table page that is freed by grace period.
 template <class A, class Seq>
 [[nodiscard]] InstallOutcome
 install_entry(typename A::template atomic<std::uint64_t>& entry, std::uint64_t old_entry,
