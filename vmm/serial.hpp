@@ -1,0 +1,63 @@
+// A 16550A serial port, its transmit side: what a polling guest and a Linux console need to print.
+#pragma once
+
+#include "vmm/port_bus.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <span>
+
+namespace slat::vmm {
+
+/// The transmitter is always ready and nothing is ever received. In loopback mode (MCR bit 4) bytes
+/// go nowhere, and MSR shows the modem outputs, as drivers probe for.
+class Serial final : public PortDevice {
+ public:
+  static constexpr PortRange com1_ports{0x3f8, 0x3ff};
+  static constexpr unsigned com1_irq = 4;
+
+  /// Takes the guest's bytes in order. Called in a vCPU thread under this device's lock: it may
+  /// sleep, and must not call the device.
+  using Sink = std::function<void(std::span<const char> bytes)>;
+  /// Sets the level of the interrupt line (transmitter empty, if the guest enabled it). As Sink;
+  /// may be empty.
+  using InterruptLine = std::function<void(bool raised)>;
+
+  explicit Serial(Sink sink, InterruptLine line = {})
+      : sink_(std::move(sink)), line_(std::move(line)) {}
+
+  /// When the first byte reached the sink (before the sink was called). Any thread; waits for a
+  /// running sink.
+  [[nodiscard]] std::optional<std::chrono::steady_clock::time_point> first_byte_time() const;
+  /// Bytes given to the sink. Any thread; waits for a running sink.
+  [[nodiscard]] std::uint64_t byte_count() const;
+
+  void write(std::uint16_t offset, unsigned unit, std::span<const std::byte> data) override;
+  void read(std::uint16_t offset, unsigned unit, std::span<std::byte> data) override;
+
+ private:
+  void write_register(unsigned index, std::uint8_t value);
+  std::uint8_t read_register(unsigned index);
+  void transmit(std::span<const char> bytes);
+  void update_line();
+
+  const Sink sink_;
+  const InterruptLine line_;
+
+  mutable std::mutex mutex_;   // guards all below
+  std::uint16_t divisor_ = 12; // 9600 baud; kept for the guest to read back, no more
+  std::uint8_t interrupt_enable_ = 0;
+  std::uint8_t fifo_control_ = 0;
+  std::uint8_t line_control_ = 0;
+  std::uint8_t modem_control_ = 0;
+  std::uint8_t scratch_ = 0;
+  bool empty_pending_ = false; // "transmitter empty" not yet acknowledged by a read of IIR
+  bool line_raised_ = false;
+  std::uint64_t byte_count_ = 0;
+  std::optional<std::chrono::steady_clock::time_point> first_byte_time_;
+};
+
+} // namespace slat::vmm
