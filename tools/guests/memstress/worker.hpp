@@ -1,0 +1,52 @@
+// One vCPU's work: fill its share of the pages, work on it, verify another's.
+#pragma once
+
+#include "guests/abi.hpp"
+#include "guests/memstress/stress.hpp"
+
+#include <cstdint>
+
+namespace slat::guest {
+
+class Worker {
+ public:
+  explicit Worker(std::uint32_t vcpu);
+
+  /// Generation 1 into every page of the share.
+  void initialise();
+  /// Until the passes or seconds are over or the host asks to stop.
+  void run();
+  /// Every page of the next vCPU's share, so that what one vCPU wrote is read by another.
+  void verify();
+
+ private:
+  enum class Operation { verify, write, modify };
+
+  void visit(std::uint64_t index, Operation operation);
+  [[nodiscard]] bool check(std::uint64_t index, std::uint64_t address, PageId expected);
+  void touch(std::uint64_t index);
+  void advance_some_counter();
+  void damage(Kind kind);
+  void damage_as_ordered(); // by the command line; vCPU 0, once
+  void damage_on_request(); // by the host through the mailbox; vCPU 0
+
+  [[nodiscard]] bool stop_asked() const;
+  std::uint64_t next_index();
+  std::uint64_t random();
+  [[nodiscard]] std::uint64_t random_below(std::uint64_t limit);
+  Operation next_operation();
+
+  std::uint32_t vcpu_;
+  VcpuSlot& slot_;
+  std::uint32_t* generations_;
+  std::uint64_t begin_, size_; // the share, in private pages
+  std::uint64_t random_state_;
+  std::uint64_t sequence_ = 0;          // cursor of order seq
+  std::uint64_t stride_ = 0;            // cursor of order stride ...
+  std::uint64_t stride_start_ = 0;      // ... and where its current round began
+  Order order_;                         // of the current batch
+  std::uint64_t deadline_ = UINT64_MAX; // TSC
+  bool damaged_ = false;
+};
+
+} // namespace slat::guest
