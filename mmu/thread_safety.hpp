@@ -6,18 +6,24 @@
 #include <mutex>
 #include <shared_mutex>
 
-#define SLAT_CAPABILITY(name) __attribute__((capability(name)))
-#define SLAT_SCOPED_CAPABILITY __attribute__((scoped_lockable))
-#define SLAT_GUARDED_BY(lock) __attribute__((guarded_by(lock)))
-#define SLAT_REQUIRES(...) __attribute__((requires_capability(__VA_ARGS__)))
-#define SLAT_REQUIRES_SHARED(...) __attribute__((requires_shared_capability(__VA_ARGS__)))
-#define SLAT_EXCLUDES(...) __attribute__((locks_excluded(__VA_ARGS__)))
-#define SLAT_ACQUIRE(...) __attribute__((acquire_capability(__VA_ARGS__)))
-#define SLAT_ACQUIRE_SHARED(...) __attribute__((acquire_shared_capability(__VA_ARGS__)))
-#define SLAT_RELEASE(...) __attribute__((release_capability(__VA_ARGS__)))
-#define SLAT_RELEASE_SHARED(...) __attribute__((release_shared_capability(__VA_ARGS__)))
-#define SLAT_TRY_ACQUIRE(...) __attribute__((try_acquire_capability(__VA_ARGS__)))
-#define SLAT_NO_ANALYSIS __attribute__((no_thread_safety_analysis))
+#ifdef __clang__
+#define SLAT_ATTRIBUTE(x) __attribute__((x))
+#else
+#define SLAT_ATTRIBUTE(x)
+#endif
+
+#define SLAT_CAPABILITY(name) SLAT_ATTRIBUTE(capability(name))
+#define SLAT_SCOPED_CAPABILITY SLAT_ATTRIBUTE(scoped_lockable)
+#define SLAT_GUARDED_BY(lock) SLAT_ATTRIBUTE(guarded_by(lock))
+#define SLAT_REQUIRES(...) SLAT_ATTRIBUTE(requires_capability(__VA_ARGS__))
+#define SLAT_REQUIRES_SHARED(...) SLAT_ATTRIBUTE(requires_shared_capability(__VA_ARGS__))
+#define SLAT_EXCLUDES(...) SLAT_ATTRIBUTE(locks_excluded(__VA_ARGS__))
+#define SLAT_ACQUIRE(...) SLAT_ATTRIBUTE(acquire_capability(__VA_ARGS__))
+#define SLAT_ACQUIRE_SHARED(...) SLAT_ATTRIBUTE(acquire_shared_capability(__VA_ARGS__))
+#define SLAT_RELEASE(...) SLAT_ATTRIBUTE(release_capability(__VA_ARGS__))
+#define SLAT_RELEASE_SHARED(...) SLAT_ATTRIBUTE(release_shared_capability(__VA_ARGS__))
+#define SLAT_TRY_ACQUIRE(...) SLAT_ATTRIBUTE(try_acquire_capability(__VA_ARGS__))
+#define SLAT_NO_ANALYSIS SLAT_ATTRIBUTE(no_thread_safety_analysis)
 
 namespace slat::mmu {
 
@@ -46,6 +52,10 @@ class SLAT_SCOPED_CAPABILITY MutexGuard {
 
   /// Sleeps; the mutex is free meanwhile. May return spuriously.
   void wait(std::condition_variable& condition) { condition.wait(lock_); }
+  /// The same until `deadline` at the latest; false once it has passed.
+  template <class TimePoint> bool wait_until(std::condition_variable& condition, TimePoint deadline) {
+    return condition.wait_until(lock_, deadline) == std::cv_status::no_timeout;
+  }
 
  private:
   std::unique_lock<std::mutex> lock_;

@@ -9,15 +9,15 @@
 namespace slat::vmm {
 
 enum class Errc {
-  invalid_argument,   // a value the user gave makes no sense
-  no_such_file,       // an input file is missing or unreadable
-  bad_image,          // a kernel image that is not what it should be
+  invalid_argument,    // a value the user gave makes no sense
+  no_such_file,        // an input file is missing or unreadable
+  bad_image,           // a kernel image that is not what it should be
   out_of_guest_memory, // an address or a size outside the guest's RAM
-  host_unavailable,   // the host lacks a device or a feature
-  no_permission,      // the host has it, and this user may not use it
-  host_limit,         // a limit of the host is in the way
-  guest_crashed,      // triple fault, internal error, or an exit that cannot be handled
-  host_failed,        // a system call failed for another reason
+  host_unavailable,    // the host lacks a device or a feature
+  no_permission,       // the host has it, and this user may not use it
+  host_limit,          // a limit of the host is in the way
+  guest_crashed,       // triple fault, internal error, or an exit that cannot be handled
+  host_failed,         // a system call failed for another reason
 };
 
 struct Error {

@@ -3,7 +3,6 @@ add_library(slat_options INTERFACE)
 target_compile_features(slat_options INTERFACE cxx_std_20)
 target_compile_options(slat_options INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Werror
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-attributes>    # guarded_by and friends are clang's
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
 target_compile_definitions(slat_options INTERFACE
   $<$<BOOL:${SLAT_CHECKED}>:SLAT_CHECKED=1>

@@ -1,0 +1,110 @@
+#include "vmm/fault_service.hpp"
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <fmt/format.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace slat::vmm {
+
+namespace {
+
+std::uint64_t now_ns() {
+  return std::uint64_t(std::chrono::steady_clock::now().time_since_epoch() /
+                       std::chrono::nanoseconds(1));
+}
+
+} // namespace
+
+FaultService::FaultService(mmu::AddressSpace& mm, kvm::Userfaultfd& uffd, const Options& options,
+                           OnFailure on_failure)
+    : mm_(&mm), uffd_(&uffd), secondary_(uffd, mm.counters()), options_(options),
+      on_failure_(std::move(on_failure)), around_(options.around) {}
+
+Result<std::unique_ptr<FaultService>> FaultService::start(mmu::AddressSpace& mm,
+                                                          kvm::Userfaultfd& uffd,
+                                                          const Options& options,
+                                                          OnFailure on_failure) {
+  std::unique_ptr<FaultService> service(new FaultService(mm, uffd, options, std::move(on_failure)));
+  service->stop_ = kvm::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (service->stop_.get() < 0)
+    return fail(Errc::host_limit, errno,
+                fmt::format("cannot create an eventfd: {}", std::strerror(errno)));
+  for (unsigned i = 0; i < options.threads; ++i) {
+    try {
+      service->threads_.emplace_back([service = service.get()] { service->run(); });
+    } catch (const std::system_error& error) { // std::thread's only way to say no
+      return fail(Errc::host_limit, error.code().value(),
+                  fmt::format("cannot start fault thread {} of {}: {} (use fewer --fault-threads)",
+                              i + 1, options.threads, error.code().message()));
+    }
+    pthread_setname_np(service->threads_.back().native_handle(),
+                       fmt::format("slat-fault-{}", i).c_str());
+  }
+  return service;
+}
+
+FaultService::~FaultService() {
+  if (threads_.empty()) return;
+  const std::uint64_t one = 1;
+  (void)!::write(stop_.get(), &one, sizeof one); // an eventfd takes it
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void FaultService::run() {
+  // One message at a time where there are colleagues to take the next one.
+  std::array<uffd_msg, 16> messages;
+  const std::size_t batch = options_.threads > 1 ? 1 : messages.size();
+  std::array<pollfd, 2> fds{pollfd{uffd_->fd(), POLLIN, 0}, pollfd{stop_.get(), POLLIN, 0}};
+  for (;;) {
+    if (poll(fds.data(), fds.size(), -1) < 0) continue; // EINTR
+    if (fds[1].revents != 0) return;
+    const auto count = uffd_->read_events(std::span(messages).first(batch));
+    if (!count) {
+      on_failure_(0, mmu::FaultResult::failed);
+      return;
+    }
+    if (*count == 0) continue;
+    const std::uint64_t read_at_ns = now_ns();
+    for (const uffd_msg& message : std::span(messages).first(*count)) {
+      const kvm::UffdEvent event = kvm::decode_event(message);
+      if (const auto* fault = std::get_if<kvm::FaultEvent>(&event)) serve(*fault, read_at_ns);
+    }
+  }
+}
+
+void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns) {
+  if (bare_.load(std::memory_order_relaxed)) { // see set_bare()
+    (void)uffd_->continue_range(event.address & ~(mmu::page_size - 1), mmu::page_size);
+    bare_count_.fetch_add(1, std::memory_order_relaxed); // a sum
+    return;
+  }
+  mmu::Counters& counters = mm_->counters();
+  counters.add(event.wp      ? mmu::Counter::uffd_wp_count
+               : event.minor ? mmu::Counter::uffd_minor_count
+                             : mmu::Counter::uffd_missing_count);
+  const FaultAround::Window window = around_.window(event.thread_id, event.address);
+  const mmu::FaultOutcome outcome =
+      mmu::handle_mm_fault(*mm_, {.address = event.address,
+                                  .access = event.write ? mmu::vm_write : mmu::vm_read,
+                                  .mmu = &secondary_,
+                                  .around_start = window.start,
+                                  .around_end = window.end});
+  if (outcome.result == mmu::FaultResult::done) {
+    latency_.record(now_ns() - read_at_ns);
+    return;
+  }
+  on_failure_(event.address, outcome.result);
+  const std::uintptr_t page = event.address & ~(mmu::page_size - 1);
+  (void)uffd_->poison(page, mmu::page_size);
+  (void)uffd_->wake(page,
+                    mmu::page_size); // also where this kernel cannot poison: the run is over anyway
+}
+
+} // namespace slat::vmm

@@ -1,0 +1,73 @@
+// FaultService: the threads that read a userfaultfd and resolve what it reports through mmu's fault path.
+#pragma once
+
+#include "kvm/fd.hpp"
+#include "kvm/userfaultfd.hpp"
+#include "mmu/fault.hpp"
+#include "mmu/histogram.hpp"
+#include "vmm/error.hpp"
+#include "vmm/fault_around.hpp"
+#include "vmm/uffd_mmu.hpp"
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <thread>
+#include <vector>
+
+namespace slat::vmm {
+
+class FaultService {
+ public:
+  /// A fault that cannot be resolved: the address in the guest view and why. Called by a service thread, which then
+  /// poisons the page, so that the vCPU comes back with an error instead of hanging.
+  using OnFailure = std::function<void(std::uintptr_t address, mmu::FaultResult why)>;
+
+  struct Options {
+    unsigned threads = 1;
+    std::uint32_t around = 16; // pages; see FaultAround
+  };
+
+  /// Starts the threads. All three references outlive it. Errors: host_failed, host_limit.
+  static Result<std::unique_ptr<FaultService>> start(mmu::AddressSpace& mm, kvm::Userfaultfd& uffd,
+                                                     const Options& options, OnFailure on_failure);
+  /// Ends the threads and joins them. Nobody may fault afterwards: stop the vCPUs first.
+  ~FaultService();
+  FaultService(const FaultService&) = delete;
+  FaultService& operator=(const FaultService&) = delete;
+
+  /// From reading the message to the return of the install that resolved it, in nanoseconds.
+  [[nodiscard]] const mmu::Histogram& fault_latency_ns() const { return latency_; }
+
+  /// Benchmarks: resolve minor faults by a bare UFFDIO_CONTINUE of one page instead, without any of mmu's machinery. Only
+  /// while nothing changes the guest view behind it but zaps.
+  void set_bare(bool bare) { bare_.store(bare, std::memory_order_relaxed); } // takes effect soon
+
+  /// Benchmarks: faults served by the bare loop.
+  [[nodiscard]] std::uint64_t bare_count() const {
+    return bare_count_.load(std::memory_order_relaxed);
+  }
+
+  /// Takes another window size from now on.
+  void set_around(std::uint32_t pages) { around_.set_base(pages); }
+
+ private:
+  FaultService(mmu::AddressSpace& mm, kvm::Userfaultfd& uffd, const Options& options,
+               OnFailure on_failure);
+  void run();
+  void serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns);
+
+  mmu::AddressSpace* mm_;
+  kvm::Userfaultfd* uffd_;
+  UffdMmu secondary_;
+  const Options options_;
+  const OnFailure on_failure_;
+  kvm::Fd stop_; // an eventfd, readable once the threads are to end
+  mmu::Histogram latency_;
+  FaultAround around_;
+  std::atomic<bool> bare_{false};
+  std::atomic<std::uint64_t> bare_count_{0};
+  std::vector<std::thread> threads_;
+};
+
+} // namespace slat::vmm

@@ -1,0 +1,95 @@
+#include "vmm/guest_ram.hpp"
+
+#include "mmu/fault.hpp"
+#include "mmu/zero_source.hpp"
+#include "vmm/layout.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace slat::vmm {
+
+namespace {
+
+constexpr std::size_t huge_page = 2 * mib;
+
+tl::unexpected<Error> host_error(const mmu::Error& error, std::string_view doing) {
+  const Errc code = error.code == mmu::Errc::no_memory ? Errc::host_limit : Errc::host_failed;
+  return fail(code, error.os_error, fmt::format("{}: {}", doing, error.message));
+}
+
+} // namespace
+
+Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size, mmu::VmaCache& cache,
+                                                   mmu::Counters& counters) {
+  if (auto ok = check_ram_size(size); !ok) return forward(ok);
+  auto ram = std::make_unique<GuestRam>(cache, counters);
+  ram->size_ = size;
+  ram->ranges_ = ram_layout(size);
+  for (const GpaRange& range : ram->ranges_) {
+    auto backing = mmu::Backing::create(fmt::format("slat-ram-{:x}", range.start), range.size,
+                                        std::make_unique<mmu::ZeroSource>());
+    if (!backing) return host_error(backing.error(), "guest memory");
+    mmu::BackingRef reference(*backing);
+    auto view = ram->mm_.map({.length = range.size, .backing = *backing, .alignment = huge_page});
+    if (!view) return host_error(view.error(), "guest memory");
+    ram->regions_.push_back({range, *view, std::move(reference)});
+  }
+  return ram;
+}
+
+const GuestRam::Region* GuestRam::region_of(Gpa address) const {
+  for (const Region& region : regions_)
+    if (address >= region.gpa.start && address - region.gpa.start < region.gpa.size) return &region;
+  return nullptr;
+}
+
+std::optional<std::uintptr_t> GuestRam::guest_view_of(Gpa address) const {
+  const Region* const region = region_of(address);
+  if (region == nullptr) return std::nullopt;
+  return region->guest_view + (address - region->gpa.start);
+}
+
+std::byte* GuestRam::host_view_of(Gpa page) const {
+  const Region* const region = region_of(page);
+  return region == nullptr
+             ? nullptr
+             : region->backing->host_view((page - region->gpa.start) >> mmu::page_shift);
+}
+
+template <class Access>
+Result<void> GuestRam::each_region(Gpa address, std::size_t length, Access access) {
+  if (!contains(ranges_, address, length))
+    return fail(Errc::out_of_guest_memory, 0,
+                fmt::format("[{:#x}, +{:#x}) is not all guest RAM", address, length));
+  std::size_t done = 0;
+  while (done < length) {
+    const Region& region = *region_of(address + done);
+    const std::uint64_t offset = address + done - region.gpa.start;
+    const std::size_t count = std::min<std::uint64_t>(length - done, region.gpa.size - offset);
+    const mmu::RemoteAccess outcome = access(region.guest_view + offset, done, count);
+    if (outcome.result != mmu::FaultResult::done)
+      return fail(
+          outcome.result == mmu::FaultResult::no_memory ? Errc::host_limit : Errc::host_failed, 0,
+          fmt::format("guest memory at {:#x} cannot be accessed: {}",
+                      address + done + outcome.bytes, mmu::to_string(outcome.result)));
+    done += count;
+  }
+  return {};
+}
+
+Result<void> GuestRam::write(Gpa address, std::span<const std::byte> bytes) {
+  return each_region(address, bytes.size(),
+                     [&](std::uintptr_t where, std::size_t at, std::size_t count) {
+                       return mmu::write_remote(mm_, where, bytes.subspan(at, count));
+                     });
+}
+
+Result<void> GuestRam::read(Gpa address, std::span<std::byte> bytes) {
+  return each_region(address, bytes.size(),
+                     [&](std::uintptr_t where, std::size_t at, std::size_t count) {
+                       return mmu::read_remote(mm_, where, bytes.subspan(at, count));
+                     });
+}
+
+} // namespace slat::vmm

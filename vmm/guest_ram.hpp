@@ -1,0 +1,57 @@
+// GuestRam: the guest's memory. Each range of guest physical addresses is one memfd, seen twice: by the guest view,
+// which KVM maps and userfaultfd guards, and by the host view, which nothing guards (DESIGN 3).
+#pragma once
+
+#include "mmu/address_space.hpp"
+#include "vmm/guest_memory.hpp"
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace slat::vmm {
+
+class GuestRam final : public GuestMemory {
+ public:
+  struct Region {
+    GpaRange gpa;
+    std::uintptr_t guest_view; // address in this process, 2 MiB aligned
+    mmu::BackingRef backing;
+  };
+
+  /// `size` bytes (check_ram_size()) of fresh memory, laid out as ram_layout() says. Nothing is populated. The cache and
+  /// the counters outlive it. Errors: host_limit names the limit.
+  static Result<std::unique_ptr<GuestRam>> create(std::uint64_t size, mmu::VmaCache& cache,
+                                                  mmu::Counters& counters);
+
+  [[nodiscard]] std::span<const GpaRange> ranges() const override { return ranges_; }
+
+  Result<void> write(Gpa address, std::span<const std::byte> bytes) override;
+  Result<void> read(Gpa address, std::span<std::byte> bytes) override;
+
+  [[nodiscard]] mmu::AddressSpace& mm() { return mm_; }
+
+  [[nodiscard]] std::span<const Region> regions() const { return regions_; }
+
+  [[nodiscard]] std::uint64_t size() const { return size_; }
+
+  /// Where a guest physical address is in the guest view; empty if it is not RAM.
+  [[nodiscard]] std::optional<std::uintptr_t> guest_view_of(Gpa address) const;
+  /// The bytes of one page in the host view, for pages that guest and host share for good, such as a mailbox. The page
+  /// must never be removed. nullptr if it is not RAM.
+  [[nodiscard]] std::byte* host_view_of(Gpa page) const;
+
+  GuestRam(mmu::VmaCache& cache, mmu::Counters& counters) : mm_(cache, counters) {}
+
+ private:
+  [[nodiscard]] const Region* region_of(Gpa address) const;
+  template <class Access> Result<void> each_region(Gpa address, std::size_t length, Access access);
+
+  std::uint64_t size_ = 0;
+  std::vector<GpaRange> ranges_;
+  std::vector<Region> regions_;
+  mmu::AddressSpace
+      mm_; // after regions_: goes first, while the backings' first references still hold
+};
+
+} // namespace slat::vmm

@@ -1,0 +1,122 @@
+// Machine: one virtual machine from its parts, and their order.
+//
+// Built:     counters, VMA cache > KVM system and VM > guest RAM > userfaultfd on the guest views > fault service >
+//            memory slots > kernel image, boot structures > devices > vCPUs
+// Torn down: the reverse. vCPUs end first, while the fault service still resolves what they are blocked in; then it;
+//            then the VM, whose slots refer to the guest views; then the RAM.
+#pragma once
+
+#include "kvm/system.hpp"
+#include "kvm/userfaultfd.hpp"
+#include "vmm/boot_tables.hpp"
+#include "vmm/debug_exit.hpp"
+#include "vmm/elf_loader.hpp"
+#include "vmm/fault_service.hpp"
+#include "vmm/guest_ram.hpp"
+#include "vmm/port_bus.hpp"
+#include "vmm/serial.hpp"
+#include "vmm/vcpu_thread.hpp"
+
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace slat::vmm {
+
+struct BuiltinImage {
+  std::span<const std::byte> bytes;
+  std::string_view name; // for messages
+};
+
+struct MachineConfig {
+  std::variant<std::filesystem::path, BuiltinImage> kernel;
+  std::string command_line;
+  std::uint64_t memory = 256 << 20; // bytes
+  unsigned cpus = 1;
+  unsigned fault_threads = 0;      // 0: one for two vCPUs, at least one
+  std::uint32_t fault_around = 16; // pages; a power of two from 1 to FaultAround::max_pages
+  Serial::Sink serial = [](std::span<const char>) {};
+  std::string kvm_device = "/dev/kvm";
+};
+
+/// How a run ended.
+struct MachineEnd {
+  enum class Reason {
+    exited,  // by the debug exit port, with exit_code
+    halted,  // every vCPU executed hlt and nothing can wake one
+    stopped, // on request
+    crashed, // see report
+  };
+  Reason reason = Reason::stopped;
+  unsigned exit_code = 0;
+  std::string report = {}; // crashed: several lines
+};
+
+class Machine {
+ public:
+  /// Everything up to the point where vCPUs could run. May sleep. Errors carry one line for the user.
+  static Result<std::unique_ptr<Machine>> create(MachineConfig config);
+  /// Stops and tears down.
+  ~Machine();
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  /// Once. Errors: host_limit.
+  Result<void> start();
+  /// Ends the run; any thread, any number of times; does not wait.
+  void request_stop();
+  /// Sleeps until the run has ended or `timeout` has passed. After the end all vCPU threads have left the guest.
+  [[nodiscard]] std::optional<MachineEnd> wait_for(std::chrono::milliseconds timeout);
+
+  /// Readable (poll) once the run has ended.
+  [[nodiscard]] int ended_fd() const { return ended_fd_.get(); }
+
+  [[nodiscard]] GuestRam& ram() { return *ram_; }
+
+  [[nodiscard]] mmu::Counters& counters() { return counters_; }
+
+  [[nodiscard]] FaultService& fault_service() { return *fault_service_; }
+
+  [[nodiscard]] const LoadedKernel& kernel() const { return kernel_; }
+
+  [[nodiscard]] const Serial& serial() const { return serial_; }
+
+  [[nodiscard]] const MachineConfig& config() const { return config_; }
+
+ private:
+  explicit Machine(MachineConfig config);
+  Result<void> open_host();
+  Result<void> make_memory();
+  Result<void> load();
+  Result<void> make_vcpus();
+  void vcpu_ended(unsigned index, const VcpuEnd& end);
+  void end(MachineEnd end) SLAT_REQUIRES(mutex_);
+
+  const MachineConfig config_;
+  mmu::Counters counters_;
+  mmu::VmaCache vma_cache_;
+  std::unique_ptr<GuestRam> ram_; // before the VM, which refers to it
+  std::optional<kvm::System> system_;
+  std::optional<kvm::Vm> vm_;
+  std::optional<kvm::Userfaultfd> uffd_;
+  std::unique_ptr<FaultService> fault_service_;
+  LoadedKernel kernel_{};
+  EntryState entry_{};
+  Serial serial_;
+  DebugExit debug_exit_;
+  PortBus ports_;
+  kvm::Fd ended_fd_;
+
+  mmu::Mutex mutex_;
+  std::condition_variable changed_;
+  std::optional<MachineEnd> end_ SLAT_GUARDED_BY(mutex_);
+  unsigned running_ SLAT_GUARDED_BY(mutex_) = 0;
+  std::vector<std::unique_ptr<VcpuThread>> vcpus_; // last: ends first
+};
+
+} // namespace slat::vmm

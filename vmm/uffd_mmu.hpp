@@ -1,0 +1,23 @@
+// UffdMmu: KVM's stage-2 as a SecondaryMmu. KVM maps what the guest view maps, so installing is a UFFDIO_CONTINUE on
+// the guest view; the kernel's own mmu notifiers carry every zap of it into KVM (DESIGN 9).
+#pragma once
+
+#include "kvm/userfaultfd.hpp"
+#include "mmu/counters.hpp"
+#include "mmu/secondary_mmu.hpp"
+
+namespace slat::vmm {
+
+class UffdMmu final : public mmu::SecondaryMmu {
+ public:
+  UffdMmu(kvm::Userfaultfd& uffd, mmu::Counters& counters) : uffd_(&uffd), counters_(&counters) {}
+
+  /// See SecondaryMmu. Wakes the threads that wait in the range, also where it was installed already.
+  mmu::InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
+
+ private:
+  kvm::Userfaultfd* uffd_;
+  mmu::Counters* counters_;
+};
+
+} // namespace slat::vmm
