@@ -97,6 +97,10 @@ Result<void> Userfaultfd::unregister_range(std::uint64_t address, std::uint64_t 
                             "mapped there",
                             address, bytes, os_error_text(-rc)));
   if (rc < 0) return call_failed("UFFDIO_UNREGISTER", -rc);
+  // Linux (seen on 6.18) wakes here only where missing faults were registered: who waits for a
+  // minor or wp fault would wait for ever. A wake needs no registration.
+  const int err = wake(address, bytes);
+  if (err != 0) return call_failed("UFFDIO_WAKE", err);
   return {};
 }
 
