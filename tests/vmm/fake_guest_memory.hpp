@@ -68,12 +68,19 @@ class FakeGuestMemory final : public GuestMemory {
  private:
   using Page = std::array<std::byte, guest_page_size>;
 
-  // Not slat's own contains(): a mistake there must not hide itself.
+  // Not slat's own contains(), page by page instead: a mistake there must not hide itself.
   [[nodiscard]] bool inside(Gpa address, std::uint64_t size) const {
-    return std::any_of(ranges_.begin(), ranges_.end(), [&](const GpaRange& r) {
-      return address >= r.start && address - r.start <= r.size &&
-             size <= r.size - (address - r.start);
-    });
+    for (std::uint64_t done = 0; done < size;) {
+      const std::uint64_t part =
+          std::min(size - done, guest_page_size - (address + done) % guest_page_size);
+      const Gpa here = address + done;
+      const bool found = std::any_of(ranges_.begin(), ranges_.end(), [&](const GpaRange& r) {
+        return here >= r.start && here - r.start < r.size && part <= r.size - (here - r.start);
+      });
+      if (!found) return false;
+      done += part;
+    }
+    return true;
   }
 
   static tl::unexpected<Error> outside() {
