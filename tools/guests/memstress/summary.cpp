@@ -58,13 +58,14 @@ void print_start() {
   const MemstressOptions& o = stress.options;
   if (o.quiet) return;
   const std::uint64_t pages = stress.plan.private_pages + stress.plan.shared_pages;
+  const char* vcpus = stress.vcpus == 1 ? " vCPU" : " vCPUs";
   if (o.touch) {
     print_line("memstress: touching ", pages / 256, " MiB in ", stress.plan.private_pages,
-               " pages with ", std::uint64_t{stress.vcpus}, " vCPUs, order ", name_of(o.order));
+               " pages on ", std::uint64_t{stress.vcpus}, vcpus, ", order ", name_of(o.order));
     return;
   }
   print_line("memstress: ", pages / 256, " MiB in ", pages, " pages, ", o.shared_pages,
-             " of them shared, ", std::uint64_t{stress.vcpus}, " vCPUs, order ", name_of(o.order),
+             " of them shared, ", std::uint64_t{stress.vcpus}, vcpus, ", order ", name_of(o.order),
              ", write ", o.write_percent, " %, seed ", o.seed);
 }
 

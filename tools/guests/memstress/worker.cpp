@@ -145,7 +145,7 @@ void Worker::damage(Kind kind) {
   const std::uint64_t address = stress.plan.address(index);
   std::uint64_t* page = memory(address);
   if (stress.options.touch) {
-    store_relaxed(page[0], page[0] ^ std::uint64_t{1} << 40);
+    store_relaxed(page[0], page[0] ^ std::uint64_t{1} << 63); // a page number that no guest has
     return touch(index);
   }
   visit(index, Operation::write); // now there is an older generation
