@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -134,12 +135,10 @@ TEST_P(GuestImage, HasOnlyPlainIntegerInstructions) {
     const std::string name = ZydisMnemonicGetString(i.mnemonic);
     const std::string set = ZydisISASetGetString(i.meta.isa_set);
     EXPECT_EQ(i.encoding, ZYDIS_INSTRUCTION_ENCODING_LEGACY) << name << " at " << at;
-    static const std::vector<std::string> plain{
-        "I86",      "I186",     "I286PROTECTED", "I286REAL",      "I386",
-        "I486",     "I486REAL", "CMOV",          "PAUSE",         "PPRO",
-        "LONGMODE", "FAT_NOP",  "PENTIUMREAL",   "I386PROTECTED", "I286REAL"};
-    EXPECT_NE(std::find(plain.begin(), plain.end(), set), plain.end())
-        << name << " of " << set << " at " << at;
+    static const std::set<std::string> plain{"I86",  "I186",        "I286PROTECTED", "I286REAL",
+                                             "I386", "I486REAL",    "CMOV",          "FAT_NOP",
+                                             "PPRO", "PENTIUMREAL", "LONGMODE",      "PAUSE"};
+    EXPECT_TRUE(plain.contains(set)) << name << " of " << set << " at " << at;
     EXPECT_NE(i.mnemonic, ZYDIS_MNEMONIC_INT3);
     EXPECT_NE(i.mnemonic, ZYDIS_MNEMONIC_INT);
     EXPECT_NE(i.mnemonic, ZYDIS_MNEMONIC_SYSCALL);
