@@ -34,7 +34,7 @@ void expect_sound(const MemoryPlan& plan, const std::vector<PageRange>& ram, std
   ASSERT_GE(plan.ledger_stride, entries * sizeof(LedgerEntry));
   claim(plan.ledgers, plan.ledger_stride * vcpus, "ledgers");
   claim(plan.shared, plan.shared_pages * page_size, "shared");
-  for (std::uint64_t i = 0; i < plan.private_pages; ++i) {
+  for (std::uint64_t i = 0; i < plan.private_pages && !testing::Test::HasFatalFailure(); ++i) {
     ASSERT_EQ(plan.address(i) % page_size, 0u);
     claim(plan.address(i), page_size, "private");
   }

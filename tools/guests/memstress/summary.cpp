@@ -83,12 +83,19 @@ std::uint32_t print_verdict(std::uint64_t run_ticks, bool counters_good) {
   }
   print_mismatch();
   if (sum.mismatches == 0 && counters_good && stress.options.quiet) return exit_good;
-  const std::uint64_t run_ms = stress.tsc_khz != 0 ? run_ticks / stress.tsc_khz : 0;
-  print_line("memstress: ", sum.mismatches == 0 && counters_good ? "PASS" : "FAIL", ": ",
-             fewest_passes, " passes, ", sum.pages, " page visits, ", sum.verified, " verified, ",
-             sum.accesses, " accesses, ", sum.mismatches, " mismatches, shared counters ",
-             load_relaxed(slat_mailbox.shared_sum), " of ",
-             load_relaxed(slat_mailbox.shared_counted), ", ran ", run_ms, " ms");
+  const bool good = sum.mismatches == 0 && counters_good;
+  {
+    Line line;
+    const auto put = [&line](const auto&... parts) { (line.put(parts), ...); };
+    put("memstress: ", good ? "PASS" : "FAIL", ": ", fewest_passes, " passes, ", sum.pages,
+        " page visits, ", sum.verified, " verified, ", sum.accesses, " accesses, ", sum.mismatches,
+        " mismatches");
+    if (stress.plan.shared_pages != 0 && !stress.options.touch) {
+      put(", shared counters ", load_relaxed(slat_mailbox.shared_sum), " of ",
+          load_relaxed(slat_mailbox.shared_counted));
+    }
+    if (stress.tsc_khz != 0) put(", ran ", run_ticks / stress.tsc_khz, " ms");
+  }
   if (sum.mismatches != 0) return exit_mismatch;
   return counters_good ? exit_good : exit_counters;
 }
