@@ -31,7 +31,7 @@ extern Stress stress;
 void barrier(std::uint32_t& phase);
 
 [[nodiscard]] inline std::uint64_t* memory(std::uint64_t address) {
-  return reinterpret_cast<std::uint64_t*>(address);
+  return reinterpret_cast<std::uint64_t*>(address); // NOLINT(performance-no-int-to-ptr)
 }
 
 [[nodiscard]] inline std::uint32_t page_number(std::uint64_t address) {
@@ -39,7 +39,8 @@ void barrier(std::uint32_t& phase);
 }
 
 [[nodiscard]] inline LedgerEntry* ledger_of(std::uint64_t vcpu) {
-  return reinterpret_cast<LedgerEntry*>(stress.plan.ledgers + vcpu * stress.plan.ledger_stride);
+  const std::uint64_t address = stress.plan.ledgers + vcpu * stress.plan.ledger_stride;
+  return reinterpret_cast<LedgerEntry*>(memory(address));
 }
 
 /// Counts a bad page for `vcpu`; the first of the run is classified and recorded. `single`: only

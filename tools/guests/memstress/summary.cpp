@@ -58,13 +58,14 @@ void print_start() {
   const MemstressOptions& o = stress.options;
   if (o.quiet) return;
   const std::uint64_t pages = stress.plan.private_pages + stress.plan.shared_pages;
+  const char* vcpus = stress.vcpus == 1 ? " vCPU" : " vCPUs";
   if (o.touch) {
     print_line("memstress: touching ", pages / 256, " MiB in ", stress.plan.private_pages,
-               " pages with ", std::uint64_t{stress.vcpus}, " vCPUs, order ", name_of(o.order));
+               " pages on ", std::uint64_t{stress.vcpus}, vcpus, ", order ", name_of(o.order));
     return;
   }
   print_line("memstress: ", pages / 256, " MiB in ", pages, " pages, ", o.shared_pages,
-             " of them shared, ", std::uint64_t{stress.vcpus}, " vCPUs, order ", name_of(o.order),
+             " of them shared, ", std::uint64_t{stress.vcpus}, vcpus, ", order ", name_of(o.order),
              ", write ", o.write_percent, " %, seed ", o.seed);
 }
 
@@ -82,12 +83,19 @@ std::uint32_t print_verdict(std::uint64_t run_ticks, bool counters_good) {
   }
   print_mismatch();
   if (sum.mismatches == 0 && counters_good && stress.options.quiet) return exit_good;
-  const std::uint64_t run_ms = stress.tsc_khz != 0 ? run_ticks / stress.tsc_khz : 0;
-  print_line("memstress: ", sum.mismatches == 0 && counters_good ? "PASS" : "FAIL", ": ",
-             fewest_passes, " passes, ", sum.pages, " page visits, ", sum.verified, " verified, ",
-             sum.accesses, " accesses, ", sum.mismatches, " mismatches, shared counters ",
-             load_relaxed(slat_mailbox.shared_sum), " of ",
-             load_relaxed(slat_mailbox.shared_counted), ", ran ", run_ms, " ms");
+  const bool good = sum.mismatches == 0 && counters_good;
+  {
+    Line line;
+    const auto put = [&line](const auto&... parts) { (line.put(parts), ...); };
+    put("memstress: ", good ? "PASS" : "FAIL", ": ", fewest_passes, " passes, ", sum.pages,
+        " page visits, ", sum.verified, " verified, ", sum.accesses, " accesses, ", sum.mismatches,
+        " mismatches");
+    if (stress.plan.shared_pages != 0 && !stress.options.touch) {
+      put(", shared counters ", load_relaxed(slat_mailbox.shared_sum), " of ",
+          load_relaxed(slat_mailbox.shared_counted));
+    }
+    if (stress.tsc_khz != 0) put(", ran ", run_ticks / stress.tsc_khz, " ms");
+  }
   if (sum.mismatches != 0) return exit_mismatch;
   return counters_good ? exit_good : exit_counters;
 }

@@ -15,7 +15,7 @@ constexpr std::uint64_t batch = 16; // visits between two looks at the clock and
 
 Worker::Worker(std::uint32_t vcpu)
     : vcpu_(vcpu), slot_(slat_mailbox.slots[vcpu]),
-      generations_(reinterpret_cast<std::uint32_t*>(stress.plan.generations)),
+      generations_(reinterpret_cast<std::uint32_t*>(memory(stress.plan.generations))),
       begin_(stress.plan.share_begin(vcpu, stress.vcpus)),
       size_(stress.plan.share_begin(vcpu + 1, stress.vcpus) - begin_),
       random_state_((stress.options.seed * 61 + vcpu + 1) * Pattern::step | 1),
@@ -145,7 +145,7 @@ void Worker::damage(Kind kind) {
   const std::uint64_t address = stress.plan.address(index);
   std::uint64_t* page = memory(address);
   if (stress.options.touch) {
-    store_relaxed(page[0], page[0] ^ std::uint64_t{1} << 40);
+    store_relaxed(page[0], page[0] ^ std::uint64_t{1} << 63); // a page number that no guest has
     return touch(index);
   }
   visit(index, Operation::write); // now there is an older generation

@@ -169,7 +169,8 @@ Text BootParams::command_line() const {
   const auto* base = reinterpret_cast<const char*>(this);
   const std::uint64_t low = *reinterpret_cast<const volatile std::uint32_t*>(base + 0x228);
   const std::uint64_t high = *reinterpret_cast<const volatile std::uint32_t*>(base + 0xc8);
-  const auto* text = reinterpret_cast<const char*>(high << 32 | low);
+  const auto* text =
+      reinterpret_cast<const char*>(high << 32 | low); // NOLINT(performance-no-int-to-ptr)
   std::size_t size = 0;
   while (text != nullptr && size < 4095 && text[size] != '\0') ++size;
   return {text, size};
