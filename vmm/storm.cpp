@@ -12,9 +12,12 @@ ZapStorm::ZapStorm(GuestRam& ram, const StormOptions& options)
   pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
 
-ZapStorm::~ZapStorm() {
+ZapStorm::~ZapStorm() { (void)finish(); }
+
+const std::string& ZapStorm::finish() {
   stopping_.store(true, std::memory_order_relaxed); // only a wish
   if (thread_.joinable()) thread_.join();
+  return error_;
 }
 
 void ZapStorm::run() {
@@ -23,7 +26,7 @@ void ZapStorm::run() {
   const unsigned size_bits = unsigned(std::bit_width(options_.max_pages));
   const auto period = std::chrono::nanoseconds(1'000'000'000 / std::max(1u, options_.rate));
   auto next = Clock::now();
-  while (!stopping_.load(std::memory_order_relaxed)) { // see the destructor
+  while (!stopping_.load(std::memory_order_relaxed)) { // see finish()
     const auto regions = ram_->regions();
     const GuestRam::Region& region = regions[random() % regions.size()];
     const std::uint64_t pages = region.gpa.size >> mmu::page_shift;

@@ -34,8 +34,8 @@ class ZapStorm {
     return ranges_.load(std::memory_order_relaxed);
   } // a sum
 
-  /// The first error of a discard, if there was one; the storm has ended then. After the end only.
-  [[nodiscard]] const std::string& error() const { return error_; }
+  /// Ends the storm, and gives the error that had ended it before; empty if there was none.
+  [[nodiscard]] const std::string& finish();
 
  private:
   void run();

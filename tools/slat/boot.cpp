@@ -1,0 +1,80 @@
+// slat boot: one guest image, its serial port on standard output.
+#include "slat/commands.hpp"
+#include "slat/exit_codes.hpp"
+#include "slat/machine_options.hpp"
+#include "slat/run.hpp"
+#include "slat/stats.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <memory>
+
+namespace slat::tool {
+
+namespace {
+
+struct BootOptions {
+  MachineOptions machine;
+  std::string kernel;
+  std::string command_line;
+};
+
+int exit_code_of(const RunResult& result) {
+  if (result.signal) return 128 + *result.signal;
+  switch (result.end.reason) {
+  case vmm::MachineEnd::Reason::exited:
+    return int(std::min(result.end.exit_code, unsigned(exit_guest_max)));
+  case vmm::MachineEnd::Reason::halted:
+    fmt::print(stderr,
+               "slat: the guest halted, and nothing can wake it (it should end by port 0xf4)\n");
+    return exit_guest_halted;
+  case vmm::MachineEnd::Reason::crashed:
+    fmt::print(stderr, "slat: the guest crashed\n{}", result.end.report);
+    return exit_guest_crashed;
+  case vmm::MachineEnd::Reason::stopped:
+    break;
+  }
+  return exit_host_failed; // nobody asked for a stop
+}
+
+int boot(const BootOptions& options) {
+  auto config = options.machine.config();
+  if (!config) return report(config.error());
+  config->kernel = std::filesystem::path(options.kernel);
+  config->command_line = options.command_line;
+  config->serial = write_stdout;
+  auto machine = vmm::Machine::create(std::move(*config));
+  if (!machine) return report(machine.error());
+  auto result = run_machine(**machine, std::chrono::seconds(1), [] {});
+  if (!result) return report(result.error());
+  const int code = exit_code_of(*result);
+  if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
+  switch (options.machine.stats_format()) {
+  case StatsFormat::none:
+    break;
+  case StatsFormat::text:
+    fmt::print("{}", stats_text(collect_stats(**machine)));
+    break;
+  case StatsFormat::json:
+    fmt::print("{}\n", collect_stats(**machine).dump());
+    break;
+  }
+  return code;
+}
+
+} // namespace
+
+void add_boot(CLI::App& program, Command& run) {
+  auto options = std::make_shared<BootOptions>();
+  CLI::App* const command =
+      program.add_subcommand("boot", "Boot a static ELF64 kernel (slat's own guests, or a "
+                                     "vmlinux); its serial port is standard output");
+  command->add_option("--kernel", options->kernel, "The image")->required()->type_name("FILE");
+  command->add_option("--cmdline", options->command_line, "Command line for the guest")
+      ->type_name("TEXT");
+  options->machine.add_to(*command);
+  command->footer(exit_code_help);
+  command->callback([options, &run] { run = [options] { return boot(*options); }; });
+}
+
+} // namespace slat::tool

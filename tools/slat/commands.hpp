@@ -1,0 +1,17 @@
+// The commands of slat. Each adds itself to the program, and `run` is set to what to do if it was asked for.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace slat::tool {
+
+/// Returns the exit code.
+using Command = std::function<int()>;
+
+void add_boot(CLI::App& program, Command& run);
+void add_stress(CLI::App& program, Command& run);
+void add_doctor(CLI::App& program, Command& run);
+void add_bench(CLI::App& program, Command& run);
+
+} // namespace slat::tool

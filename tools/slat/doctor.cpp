@@ -1,0 +1,5 @@
+#include "slat/commands.hpp"
+
+namespace slat::tool {
+void add_doctor(CLI::App&, Command&) {}
+} // namespace slat::tool

@@ -1,0 +1,93 @@
+#include "slat/machine_options.hpp"
+
+#include "slat/exit_codes.hpp"
+#include "vmm/layout.hpp"
+
+#include <bit>
+#include <cstdio>
+#include <fmt/format.h>
+#include <string_view>
+
+namespace slat::tool {
+
+void MachineOptions::add_to(CLI::App& command) {
+  command
+      .add_option("--memory", memory,
+                  "Guest RAM: size=BYTES with suffix K, M or G, a multiple of 4K")
+      ->capture_default_str()
+      ->type_name("size=SIZE");
+  command.add_option("--cpus", cpus, "Virtual CPUs")->capture_default_str();
+  command.add_option("--accel", accel, "Accelerator: auto or kvm")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"auto", "kvm"}));
+  command
+      .add_option("--fault-threads", fault_threads,
+                  "Threads that serve page faults; 0: one for two vCPUs")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 256));
+  command
+      .add_option("--fault-around", fault_around,
+                  "Pages brought in by one fault, a power of two from 1 to 512; more on sequential "
+                  "access, unless 1")
+      ->capture_default_str()
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            unsigned value = 0;
+            const bool number = CLI::detail::lexical_cast(text, value);
+            return number && value <= vmm::FaultAround::max_pages && std::has_single_bit(value)
+                       ? std::string()
+                       : fmt::format("'{}' is not a power of two from 1 to {}", text,
+                                     vmm::FaultAround::max_pages);
+          },
+          "PAGES"));
+  command.add_option("--kvm-device", kvm_device, "Path of the KVM device")->capture_default_str();
+  command.add_option("--stats", stats, "Print statistics at the end: text or json (one line)")
+      ->check(CLI::IsMember({"text", "json"}));
+}
+
+vmm::Result<std::uint64_t> MachineOptions::memory_bytes() const {
+  std::string_view rest = memory;
+  std::string_view size;
+  while (!rest.empty()) {
+    const std::string_view item = rest.substr(0, rest.find(','));
+    rest.remove_prefix(std::min(rest.size(), item.size() + 1));
+    const std::size_t equals = item.find('=');
+    if (equals == std::string_view::npos)
+      size = item; // a bare size
+    else if (item.substr(0, equals) == "size")
+      size = item.substr(equals + 1);
+    else
+      return vmm::fail(
+          vmm::Errc::invalid_argument, 0,
+          fmt::format("--memory: unknown key '{}' (known: size)", item.substr(0, equals)));
+  }
+  auto bytes = vmm::parse_ram_size(size);
+  if (!bytes)
+    return vmm::fail(bytes.error().code, bytes.error().os_error,
+                     fmt::format("--memory {}: {}", memory, bytes.error().message));
+  return bytes;
+}
+
+vmm::Result<vmm::MachineConfig> MachineOptions::config() const {
+  auto bytes = memory_bytes();
+  if (!bytes) return vmm::forward(bytes);
+  vmm::MachineConfig config;
+  config.memory = *bytes;
+  config.cpus = cpus;
+  config.fault_threads = fault_threads;
+  config.fault_around = fault_around;
+  config.kvm_device = kvm_device;
+  return config;
+}
+
+StatsFormat MachineOptions::stats_format() const {
+  if (stats.empty()) return StatsFormat::none;
+  return stats == "json" ? StatsFormat::json : StatsFormat::text;
+}
+
+int report(const vmm::Error& error) {
+  fmt::print(stderr, "slat: {}\n", error.message);
+  return exit_code_of(error.code);
+}
+
+} // namespace slat::tool

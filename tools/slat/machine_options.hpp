@@ -1,0 +1,35 @@
+// The options that every command which runs a guest has in common.
+#pragma once
+
+#include "vmm/machine.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+namespace slat::tool {
+
+enum class StatsFormat { none, text, json };
+
+struct MachineOptions {
+  std::string memory = "size=256M";
+  unsigned cpus = 1;
+  std::string accel = "auto";
+  unsigned fault_threads = 0;
+  std::uint32_t fault_around = 16;
+  std::string kvm_device = "/dev/kvm";
+  std::string stats;
+
+  /// Adds them to a command.
+  void add_to(CLI::App& command);
+  /// Bytes, from "size=256M" or "256M". Errors: invalid_argument.
+  [[nodiscard]] vmm::Result<std::uint64_t> memory_bytes() const;
+  /// All but the kernel and its command line.
+  [[nodiscard]] vmm::Result<vmm::MachineConfig> config() const;
+  [[nodiscard]] StatsFormat stats_format() const;
+};
+
+/// Prints "slat: message" to standard error; returns the exit code for the error.
+int report(const vmm::Error& error);
+
+} // namespace slat::tool

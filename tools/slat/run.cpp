@@ -1,0 +1,64 @@
+#include "slat/run.hpp"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+namespace slat::tool {
+
+namespace {
+
+sigset_t ending_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGTERM);
+  return set;
+}
+
+} // namespace
+
+void block_signals() {
+  const sigset_t set = ending_signals();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,
+                                   const std::function<void()>& tick) {
+  const sigset_t set = ending_signals();
+  const kvm::Fd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (signals.get() < 0)
+    return vmm::fail(vmm::Errc::host_limit, errno,
+                     fmt::format("cannot create a signalfd: {}", std::strerror(errno)));
+  if (auto ok = machine.start(); !ok) return vmm::forward(ok);
+  RunResult result;
+  for (;;) {
+    pollfd fds[] = {{signals.get(), POLLIN, 0}, {machine.ended_fd(), POLLIN, 0}};
+    poll(fds, 2, int(interval.count())); // an interrupted poll is a tick
+    signalfd_siginfo info{};
+    if (::read(signals.get(), &info, sizeof info) == sizeof info) {
+      result.signal = int(info.ssi_signo);
+      machine.request_stop();
+    }
+    if (auto end = machine.wait_for(std::chrono::milliseconds(0))) {
+      result.end = std::move(*end);
+      return result;
+    }
+    tick();
+  }
+}
+
+void write_stdout(std::span<const char> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+    if (count < 0 && errno != EINTR && errno != EAGAIN) return; // nowhere to say it
+    if (count > 0) bytes = bytes.subspan(std::size_t(count));
+  }
+}
+
+} // namespace slat::tool

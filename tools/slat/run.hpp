@@ -1,0 +1,29 @@
+// Runs a machine to its end, or to Ctrl-C.
+#pragma once
+
+#include "vmm/machine.hpp"
+
+#include <chrono>
+#include <functional>
+#include <optional>
+
+namespace slat::tool {
+
+/// Blocks SIGINT and SIGTERM in this thread and in those that it starts, so that run_machine() gets them; and ignores
+/// SIGXFSZ, so that a memfd over RLIMIT_FSIZE is an error and not the end. First thing in main().
+void block_signals();
+
+struct RunResult {
+  vmm::MachineEnd end;
+  std::optional<int> signal; // SIGINT or SIGTERM, if that ended it
+};
+
+/// Starts the machine and sleeps until it has ended, or a signal came and all vCPUs have stopped. `tick` is called about
+/// every `interval` meanwhile, on this thread. Errors: host_limit.
+vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,
+                                   const std::function<void()>& tick);
+
+/// Writes all of it to standard output; ends quietly where nobody reads any more (SIGPIPE ends the process).
+void write_stdout(std::span<const char> bytes);
+
+} // namespace slat::tool

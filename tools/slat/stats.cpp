@@ -1,0 +1,57 @@
+#include "slat/stats.hpp"
+
+#include <fmt/format.h>
+#include <fstream>
+#include <sys/stat.h>
+
+namespace slat::tool {
+
+std::uint64_t vmm_resident_bytes() {
+  std::ifstream status("/proc/self/status");
+  std::string word;
+  std::uint64_t kib = 0;
+  while (status >> word) {
+    if (word != "RssAnon:" && word != "RssFile:") continue;
+    std::uint64_t value = 0;
+    status >> value;
+    kib += value;
+  }
+  return kib * 1024;
+}
+
+nlohmann::ordered_json collect_stats(vmm::Machine& machine) {
+  nlohmann::ordered_json stats;
+  for (unsigned i = 0; i < mmu::counter_kinds; ++i) {
+    const auto counter = mmu::Counter(i);
+    stats[std::string(mmu::name(counter))] = machine.counters().sum(counter);
+  }
+  const mmu::Histogram& latency = machine.fault_service().fault_latency_ns();
+  stats["fault_latency_ns"] = {
+      {"count", latency.count()},          {"p50", latency.percentile(0.5)},
+      {"p90", latency.percentile(0.9)},    {"p99", latency.percentile(0.99)},
+      {"p999", latency.percentile(0.999)}, {"max", latency.percentile(1.0)}};
+  std::uint64_t resident = 0;
+  for (const vmm::GuestRam::Region& region : machine.ram().regions()) {
+    struct stat info{};
+    if (fstat(region.backing->fd(), &info) == 0) resident += std::uint64_t(info.st_blocks) * 512;
+  }
+  stats["guest_memory_bytes"] = machine.ram().size();
+  stats["resident_bytes"] = resident;
+  stats["vmm_resident_bytes"] = vmm_resident_bytes();
+  return stats;
+}
+
+std::string stats_text(const nlohmann::ordered_json& stats) {
+  std::string text;
+  for (const auto& [name, value] : stats.items()) {
+    if (value.is_object()) {
+      for (const auto& [part, inner] : value.items())
+        text += fmt::format("  {:<28} {:>16}\n", name + "." + part, inner.dump());
+    } else {
+      text += fmt::format("  {:<28} {:>16}\n", name, value.dump());
+    }
+  }
+  return text;
+}
+
+} // namespace slat::tool

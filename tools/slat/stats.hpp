@@ -1,0 +1,21 @@
+// The statistics of a run, with the names of mmu/counters.hpp, as text and as JSON.
+#pragma once
+
+#include "vmm/machine.hpp"
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace slat::tool {
+
+/// All of them, now: counters, latency percentiles, sizes. Bytes and nanoseconds as the names say.
+[[nodiscard]] nlohmann::ordered_json collect_stats(vmm::Machine& machine);
+
+/// "name value" lines, aligned.
+[[nodiscard]] std::string stats_text(const nlohmann::ordered_json& stats);
+
+/// Memory of this process that is not guest RAM: anonymous and file pages in core, in bytes (RssAnon + RssFile).
+[[nodiscard]] std::uint64_t vmm_resident_bytes();
+
+} // namespace slat::tool

@@ -1,0 +1,285 @@
+// slat stress: the built-in memory-stress image, while the host takes its memory away. Ends in a verdict table.
+#include "guests/abi.hpp"
+#include "guests/builtin.hpp"
+#include "slat/commands.hpp"
+#include "slat/exit_codes.hpp"
+#include "slat/machine_options.hpp"
+#include "slat/progress.hpp"
+#include "slat/run.hpp"
+#include "slat/stats.hpp"
+#include "vmm/layout.hpp"
+#include "vmm/storm.hpp"
+
+#include <csignal>
+#include <fmt/format.h>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+namespace slat::tool {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct StressOptions {
+  MachineOptions machine;
+  std::uint64_t mib = 0;
+  std::uint64_t seconds = 20;
+  std::uint64_t passes = 0;
+  std::string order = "mix";
+  unsigned write_percent = 50;
+  std::uint64_t stride = 512;
+  std::uint64_t seed = 1;
+  std::uint64_t shared = 16;
+  std::string corrupt;
+  std::string storm;
+  vmm::StormOptions storm_options;
+};
+
+/// What the guest has done so far, from its mailbox.
+struct GuestProgress {
+  std::uint64_t pages = 0, passes = 0, accesses = 0, verified = 0, mismatches = 0;
+};
+
+GuestProgress read_progress(const guest::Mailbox& mailbox) {
+  GuestProgress sum;
+  for (const guest::VcpuSlot& slot : mailbox.slots) {
+    sum.pages += guest::load_relaxed(slot.pages);
+    sum.passes += guest::load_relaxed(slot.passes);
+    sum.accesses += guest::load_relaxed(slot.accesses);
+    sum.verified += guest::load_relaxed(slot.verified);
+    sum.mismatches += guest::load_relaxed(slot.mismatches);
+  }
+  return sum;
+}
+
+std::string guest_command_line(const StressOptions& options) {
+  std::string line =
+      fmt::format("order={} write={} stride={} seed={} shared={}", options.order,
+                  options.write_percent, options.stride, options.seed, options.shared);
+  if (options.mib != 0) line += fmt::format(" mib={}", options.mib);
+  if (options.passes != 0)
+    line += fmt::format(" passes={}", options.passes);
+  else
+    line += fmt::format(" seconds={}", options.seconds);
+  if (!options.corrupt.empty()) line += fmt::format(" corrupt={}", options.corrupt);
+  return line;
+}
+
+std::string microseconds(std::uint64_t ns) {
+  return fmt::format("{:.1f}", double(ns) / 1000.0);
+}
+
+/// The live line: pages touched, faults a second, fault latency, invalidations, errors.
+class Watcher {
+ public:
+  Watcher(vmm::Machine& machine, const guest::Mailbox& mailbox, std::uint64_t seconds)
+      : machine_(machine), mailbox_(mailbox), seconds_(seconds), start_(Clock::now()),
+        last_(start_) {}
+
+  void tick() {
+    const auto now = Clock::now();
+    const GuestProgress guest = read_progress(mailbox_);
+    const std::uint64_t faults = machine_.fault_service().fault_latency_ns().count();
+    const double interval = std::chrono::duration<double>(now - last_).count();
+    const auto rate = interval > 0 ? std::uint64_t(double(faults - last_faults_) / interval) : 0;
+    last_ = now;
+    last_faults_ = faults;
+    const mmu::Histogram& latency = machine_.fault_service().fault_latency_ns();
+    const auto elapsed =
+        std::uint64_t(std::chrono::duration_cast<std::chrono::seconds>(now - start_).count());
+    line_.show(
+        fmt::format("{}{} s  {} pages  {} faults/s  p50 {} p99 {} us  {} inval  {} errors", elapsed,
+                    seconds_ != 0 ? fmt::format("/{}", seconds_) : "", guest.pages, rate,
+                    microseconds(latency.percentile(0.5)), microseconds(latency.percentile(0.99)),
+                    machine_.counters().sum(mmu::Counter::invalidate_count), guest.mismatches));
+  }
+
+  void clear() { line_.clear(); }
+
+  [[nodiscard]] double elapsed() const {
+    return std::chrono::duration<double>(Clock::now() - start_).count();
+  }
+
+ private:
+  vmm::Machine& machine_;
+  const guest::Mailbox& mailbox_;
+  const std::uint64_t seconds_;
+  const Clock::time_point start_;
+  Clock::time_point last_;
+  std::uint64_t last_faults_ = 0;
+  Progress line_;
+};
+
+std::string first_mismatch(const guest::Mailbox& mailbox) {
+  const guest::MismatchRecord& record = mailbox.first_mismatch;
+  if (guest::load_acquire(record.valid) != 1) return {};
+  return fmt::format("  first mismatch: {} page at guest address {:#x}, offset {:#x}: expected "
+                     "{:#018x}, found {:#018x},\n"
+                     "                  vCPU {}, generation {} expected, {} found{}\n",
+                     guest::to_string(guest::Kind(record.kind)), record.guest_address,
+                     record.offset, record.expected, record.found, record.vcpu, record.generation,
+                     record.found_generation,
+                     record.transient != 0 ? "; gone on reading again" : "");
+}
+
+std::string_view verdict_of(const RunResult& result) {
+  if (result.signal) return "INTERRUPTED";
+  if (result.end.reason != vmm::MachineEnd::Reason::exited) return "CRASHED";
+  switch (result.end.exit_code) {
+  case guest::exit_good:
+    return "PASS";
+  case guest::exit_mismatch:
+    return "FAIL: a page or counter did not hold what was written to it";
+  case guest::exit_counters:
+    return "FAIL: the shared counters do not add up";
+  case guest::exit_parameter:
+    return "REFUSED: see the guest's message";
+  default:
+    return "FAIL: the guest gave up, see its message";
+  }
+}
+
+int exit_code_of(const RunResult& result) {
+  if (result.signal) return 128 + *result.signal;
+  if (result.end.reason == vmm::MachineEnd::Reason::halted) return exit_guest_halted;
+  if (result.end.reason != vmm::MachineEnd::Reason::exited) return exit_guest_crashed;
+  if (result.end.exit_code == guest::exit_parameter) return exit_usage;
+  return result.end.exit_code == guest::exit_good ? exit_success : exit_failed_verdict;
+}
+
+std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
+                          const guest::Mailbox& mailbox, const RunResult& result, double elapsed,
+                          const std::string& storm_error) {
+  const GuestProgress guest = read_progress(mailbox);
+  const mmu::Counters& counters = machine.counters();
+  const mmu::Histogram& latency = machine.fault_service().fault_latency_ns();
+  const auto sum = [&](mmu::Counter counter) { return counters.sum(counter); };
+  std::string table = fmt::format("slat stress: {}\n", verdict_of(result));
+  const auto row = [&](std::string_view name, const std::string& value) {
+    table += fmt::format("  {:<28} {:>20}\n", name, value);
+  };
+  row("accelerator", "kvm");
+  row("vCPUs, guest RAM",
+      fmt::format("{}, {}", machine.config().cpus, vmm::format_size(machine.config().memory)));
+  row("storm", options.storm.empty() ? "none" : options.storm);
+  row("time (s)", fmt::format("{:.1f}", elapsed));
+  row("page visits", std::to_string(guest.pages));
+  row("pages verified", std::to_string(guest.verified));
+  row("accesses", std::to_string(guest.accesses));
+  row("faults served", std::to_string(latency.count()));
+  row("pages installed", std::to_string(sum(mmu::Counter::installed_pages)));
+  row("fault latency p50, p99 (us)", fmt::format("{}, {}", microseconds(latency.percentile(0.5)),
+                                                 microseconds(latency.percentile(0.99))));
+  row("retries, waits", fmt::format("{}, {}", sum(mmu::Counter::fault_retry_count),
+                                    sum(mmu::Counter::fault_wait_count)));
+  row("invalidations", std::to_string(sum(mmu::Counter::invalidate_count)));
+  row("pages invalidated", std::to_string(sum(mmu::Counter::invalidated_pages)));
+  row("VMM memory (KiB)", std::to_string(vmm_resident_bytes() / 1024));
+  row("mismatches", std::to_string(guest.mismatches));
+  table += first_mismatch(mailbox);
+  if (!storm_error.empty()) table += fmt::format("  the storm ended early: {}\n", storm_error);
+  return table;
+}
+
+int stress(const StressOptions& options) {
+  auto config = options.machine.config();
+  if (!config) return report(config.error());
+  config->kernel = vmm::BuiltinImage{guest::builtin_memstress(), "built-in memstress"};
+  config->command_line = guest_command_line(options);
+  // The guest's own lines are kept back, so that they do not mix with the progress line.
+  std::mutex serial_mutex;
+  std::string serial;
+  config->serial = [&](std::span<const char> bytes) {
+    const std::lock_guard lock(serial_mutex);
+    serial.append(bytes.data(), bytes.size());
+  };
+  auto machine = vmm::Machine::create(std::move(*config));
+  if (!machine) return report(machine.error());
+  const auto* const mailbox = reinterpret_cast<const guest::Mailbox*>(
+      (*machine)->ram().host_view_of((*machine)->kernel().notes.mailbox.value()));
+
+  std::optional<vmm::ZapStorm> storm;
+  if (!options.storm.empty()) storm.emplace((*machine)->ram(), options.storm_options);
+  Watcher watcher(**machine, *mailbox, options.passes != 0 ? 0 : options.seconds);
+  auto result = run_machine(**machine, std::chrono::milliseconds(200), [&] { watcher.tick(); });
+  const double elapsed = watcher.elapsed();
+  watcher.clear();
+  std::string storm_error;
+  if (storm) storm_error = storm->finish();
+  if (!result) return report(result.error());
+
+  const bool json = options.machine.stats_format() == StatsFormat::json;
+  std::FILE* const out = json ? stderr : stdout;
+  fmt::print(out, "{}", serial);
+  if (!result->end.report.empty()) fmt::print(stderr, "{}", result->end.report);
+  fmt::print(out, "{}", verdict_table(options, **machine, *mailbox, *result, elapsed, storm_error));
+  if (options.machine.stats_format() == StatsFormat::text)
+    fmt::print("{}", stats_text(collect_stats(**machine)));
+  int code = exit_code_of(*result);
+  if (code == exit_success && !storm_error.empty()) code = exit_host_failed;
+  if (json) {
+    nlohmann::ordered_json stats = collect_stats(**machine);
+    const GuestProgress guest = read_progress(*mailbox);
+    stats["verdict"] = std::string(verdict_of(*result));
+    stats["exit_code"] = code;
+    stats["seconds"] = elapsed;
+    stats["page_visit_count"] = guest.pages;
+    stats["verified_page_count"] = guest.verified;
+    stats["access_count"] = guest.accesses;
+    stats["mismatch_count"] = guest.mismatches;
+    fmt::print("{}\n", stats.dump());
+  }
+  return code;
+}
+
+} // namespace
+
+void add_stress(CLI::App& program, Command& run) {
+  auto options = std::make_shared<StressOptions>();
+  StressOptions& o = *options;
+  CLI::App* const command = program.add_subcommand(
+      "stress", "Run the built-in memory-stress guest and give a verdict on every page it touched");
+  o.machine.memory = "size=512M";
+  o.machine.cpus = 2;
+  auto* const seconds = command->add_option("--seconds", o.seconds, "How long")
+                            ->capture_default_str()
+                            ->check(CLI::Range(1, 31'536'000));
+  command->add_option("--passes", o.passes, "Rounds over the memory, instead of a time")
+      ->excludes(seconds);
+  command->add_option("--mib", o.mib, "MiB to test; default: all RAM above the image");
+  command->add_option("--order", o.order, "Order of access")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"seq", "stride", "random", "mix"}));
+  command->add_option("--write", o.write_percent, "Percentage of visits that write")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 100));
+  command->add_option("--stride", o.stride, "Pages between visits of order stride")
+      ->capture_default_str();
+  command
+      ->add_option("--seed", o.seed,
+                   "Seed of pattern, order and storm; a run's is repeated by the same seed")
+      ->capture_default_str();
+  command->add_option("--shared", o.shared, "Pages with shared counters")->capture_default_str();
+  command
+      ->add_option("--corrupt", o.corrupt,
+                   "Damage memory on purpose, once: the verdict must be FAIL")
+      ->check(CLI::IsMember({"zeroed", "stale", "lost", "foreign", "corrupt", "counter"}));
+  command->add_option("--storm", o.storm, "What the host does to the guest's memory meanwhile: zap")
+      ->check(CLI::IsMember({"zap"}));
+  command->add_option("--storm-rate", o.storm_options.rate, "Ranges a second")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  command->add_option("--storm-pages", o.storm_options.max_pages, "Pages of the largest range")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
+  o.machine.add_to(*command);
+  command->footer(exit_code_help);
+  command->callback([options, &run] {
+    options->storm_options.seed = options->seed;
+    run = [options] { return stress(*options); };
+  });
+}
+
+} // namespace slat::tool
