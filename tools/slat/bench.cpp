@@ -1,5 +1,14 @@
+// slat bench: the benchmarks, one sub-command each.
+#include "slat/bench.hpp"
 #include "slat/commands.hpp"
 
 namespace slat::tool {
-void add_bench(CLI::App&, Command&) {}
+
+void add_bench(CLI::App& program, Command& run) {
+  CLI::App* const bench =
+      program.add_subcommand("bench", "Measure; every comparison is a ratio within one run");
+  bench->require_subcommand(1);
+  add_bench_uffd(*bench, run);
+}
+
 } // namespace slat::tool
