@@ -15,9 +15,9 @@ namespace slat::vmm {
 inline constexpr std::size_t max_command_line = 2047;
 
 struct BootParams {
-  std::string_view command_line = {};
-  std::optional<GpaRange> initrd = {}; // loaded by the caller, in RAM below 4 GiB
-  Gpa acpi_rsdp = 0;                   // 0 where there are no ACPI tables
+  std::string_view command_line = "";
+  std::optional<GpaRange> initrd = std::nullopt; // loaded by the caller, in RAM below 4 GiB
+  Gpa acpi_rsdp = 0;                             // 0 where there are no ACPI tables
 };
 
 /// Errc::invalid_argument on a command line over max_command_line or with a NUL in it. Never

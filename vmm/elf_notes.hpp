@@ -21,7 +21,7 @@ inline constexpr std::uint32_t note_type_mailbox = 2;
 inline constexpr std::uint32_t note_flag_all_vcpus = 1U << 0;
 
 /// A larger note segment is refused: real ones have some hundred bytes.
-inline constexpr std::uint64_t max_note_segment_size = 64 * 1024;
+inline constexpr std::uint64_t max_note_segment_size = std::uint64_t{64} * 1024;
 
 struct GuestNotes {
   bool all_vcpus_start = false; // every vCPU starts at the entry

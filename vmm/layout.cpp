@@ -26,8 +26,9 @@ char upper(char c) {
 
 Result<std::uint64_t> parse_size(std::string_view text) {
   std::uint64_t value = 0;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [rest, error] = std::from_chars(begin, end, value);
   const auto too_large = [&] {
     return fail(
         Errc::invalid_argument, 0,

@@ -64,7 +64,7 @@ class PortBus {
     std::string name;
   };
 
-  const Route* find(std::uint16_t port) const;
+  [[nodiscard]] const Route* find(std::uint16_t port) const;
 
   std::vector<Route> routes_; // ascending, apart; constant once vCPUs run
   std::atomic<std::uint64_t> unclaimed_writes_{0};

@@ -110,6 +110,13 @@ TEST_F(CrashReport, SaysWhereThereIsNoInstruction) {
   EXPECT_THAT(report(), HasSubstr("(no valid instruction)"));
 }
 
+TEST_F(CrashReport, CutsAnInstructionThatIsLongerThanALine) {
+  // vfmaddsub213ps zmm17 {k1} {z}, zmm18, [r12+r13*8-0x12345678] {1to16}
+  memory_.put(0x200000, std::array<std::uint8_t, 11>{0x62, 0x82, 0x6d, 0xd1, 0xa6, 0x8c, 0xec, 0x88,
+                                                     0xa9, 0xcb, 0xed});
+  EXPECT_THAT(report(), HasSubstr("vfmaddsub213ps"));
+}
+
 TEST_F(CrashReport, DecodesInTheModeOfTheCodeSegment) {
   registers_.cr0 = 0x11;
   registers_.efer = 0;
