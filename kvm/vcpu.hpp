@@ -59,7 +59,7 @@ class Vcpu {
   Result<void> set_cpuid(std::span<const kvm_cpuid_entry2> entries);
   /// Fills in `data` of each entry, by its `index`. Allocates. Errors: not_supported names the MSR
   /// that KVM refused; those before it are done.
-  Result<void> get_msrs(std::span<kvm_msr_entry> msrs) const;
+  [[nodiscard]] Result<void> get_msrs(std::span<kvm_msr_entry> msrs) const;
   Result<void> set_msrs(std::span<const kvm_msr_entry> msrs);
   /// Guest TSC frequency in kHz.
   [[nodiscard]] Result<std::uint32_t> tsc_khz() const;
