@@ -11,6 +11,7 @@
 
 #include <linux/stddef.h>
 #undef __DECLARE_FLEX_ARRAY
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the kernel's name is what has to be replaced.
 #define __DECLARE_FLEX_ARRAY(TYPE, NAME) __extension__ TYPE NAME[0]
 
 #include <linux/kvm.h>

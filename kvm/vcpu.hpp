@@ -59,14 +59,16 @@ class Vcpu {
   Result<void> set_cpuid(std::span<const kvm_cpuid_entry2> entries);
   /// Fills in `data` of each entry, by its `index`. Allocates. Errors: not_supported names the MSR
   /// that KVM refused; those before it are done.
-  Result<void> get_msrs(std::span<kvm_msr_entry> msrs) const;
+  [[nodiscard]] Result<void> get_msrs(std::span<kvm_msr_entry> msrs) const;
   Result<void> set_msrs(std::span<const kvm_msr_entry> msrs);
   /// Guest TSC frequency in kHz.
   [[nodiscard]] Result<std::uint32_t> tsc_khz() const;
 
-  /// Guest to the next exit. Sleeps as long as the guest runs or is blocked in a memory fault. Does
-  /// not allocate unless it fails. Errors: call_failed where KVM_RUN fails for another reason than
-  /// a signal or guest memory.
+  /// Guest to the next exit. A guest that touches a poisoned page ends as a SIGBUS to this thread,
+  /// with si_code BUS_MCEERR_AR and the page's host address: without a handler that calls
+  /// request_exit() the process dies. Sleeps as long as the guest runs or is blocked in a memory
+  /// fault. Does not allocate unless it fails. Errors: call_failed where KVM_RUN fails for another
+  /// reason than a signal or guest memory.
   [[nodiscard]] Result<Exit> run();
 
   /// Lets the access of the last IO or MMIO exit take effect, without entering the guest: do it
@@ -82,7 +84,7 @@ class Vcpu {
 
   /// The signals that are blocked while run() is in the kernel, in place of the thread's mask:
   /// block a kick signal in the thread and unblock it here, and it can never be lost. It stays
-  /// pending after Interrupted: take it with sigtimedwait().
+  /// pending after Interrupted: take it with sigtimedwait(). Never block SIGBUS here, see run().
   Result<void> set_signal_mask(const sigset_t& blocked);
   Result<void> clear_signal_mask();
 

@@ -1,9 +1,11 @@
 // Memory slots: their limits, their dirty log, and guest memory that is taken away or filled while
 // a guest runs.
 #include "guest.hpp"
+#include "kvm/uapi_newer.hpp"
 #include "kvm/userfaultfd.hpp"
 
 #include <atomic>
+#include <csignal>
 #include <cstring>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -39,6 +41,7 @@ TEST(Memslot, TheLastSlotNumberWorksAndGoesAwayOnce) {
   const auto set = guest.vm.set_memslot(last, 1 << 30, page, guest.hva(0));
   ASSERT_TRUE(set) << set.error().message;
   EXPECT_TRUE(guest.vm.delete_memslot(last));
+  EXPECT_EQ(guest.vm.dirty_log_words(last), 0u);
   EXPECT_EQ(guest.vm.delete_memslot(last).error().code, Errc::invalid_argument);
 }
 
@@ -176,6 +179,48 @@ TEST(GuestUserfaultfd, AGuestWaitsForItsPagesAndSeesWhatWasPutThere) {
   service.join();
   EXPECT_EQ(guest.vcpu.get_regs()->rbx, pages * (pages + 1) / 2);
   EXPECT_EQ(served, pages);
+}
+
+std::atomic<Vcpu*> vcpu_of_poison = nullptr;
+std::atomic<void*> poisoned_address = nullptr;
+std::atomic<int> poison_code = 0;
+
+extern "C" void poison_handler(int, siginfo_t* info, void*) {
+  poisoned_address = info->si_addr;
+  poison_code = info->si_code;
+  if (Vcpu* vcpu = vcpu_of_poison) vcpu->request_exit();
+}
+
+TEST(GuestUserfaultfd, APoisonedPageIsASignalToTheVcpusThreadWithItsAddress) {
+  SLAT_NEEDS_KVM();
+  UffdOptions options;
+  options.required = UFFD_FEATURE_MISSING_SHMEM | uapi::uffd_feature_poison;
+  auto uffd = Userfaultfd::open(options);
+  if (!uffd) GTEST_SKIP() << uffd.error().message;
+  Guest guest({0x8a, 0x07,   // mov (%rdi), %al
+               0xe6, 0xe9}); // out %al, $0xe9
+  guest.enter_user_mode();
+  guest.with_regs([](kvm_regs& regs) { regs.rdi = Guest::data_gpa; });
+  const std::uint64_t data = guest.hva(Guest::data_gpa);
+  Modes modes;
+  modes.missing = true;
+  ASSERT_TRUE(uffd->register_range(data, page, modes));
+  ASSERT_TRUE(uffd->poison(data, page).ok());
+
+  struct sigaction action{};
+  struct sigaction before{};
+  action.sa_sigaction = poison_handler;
+  action.sa_flags = SA_SIGINFO;
+  ASSERT_EQ(::sigaction(SIGBUS, &action, &before), 0);
+  vcpu_of_poison = &guest.vcpu;
+  const auto exit = guest.vcpu.run();
+  vcpu_of_poison = nullptr;
+  ::sigaction(SIGBUS, &before, nullptr);
+
+  ASSERT_TRUE(exit) << exit.error().message;
+  EXPECT_TRUE(std::holds_alternative<Interrupted>(*exit)) << to_string(*exit);
+  EXPECT_EQ(poison_code, BUS_MCEERR_AR);
+  EXPECT_EQ(reinterpret_cast<std::uint64_t>(poisoned_address.load()) & ~(page - 1), data);
 }
 
 } // namespace
