@@ -209,11 +209,18 @@ FaultOutcome World::fault(std::uintptr_t address, std::uint32_t access) {
 }
 
 std::uintptr_t free_addresses(std::uint64_t pages) {
-  void* const where = mmap(nullptr, pages << page_shift, PROT_NONE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  EXPECT_NE(where, MAP_FAILED);
-  munmap(where, pages << page_shift);
-  return reinterpret_cast<std::uintptr_t>(where);
+  // Guards on both sides, and more room above, where the kernel looks first: a thread's stack, say,
+  // does not land here.
+  constexpr std::size_t guard = std::size_t(1) << 20;
+  constexpr std::size_t above = std::size_t(8) << 30;
+  const std::size_t bytes = pages << page_shift;
+  void* const reserved = mmap(nullptr, guard + bytes + guard + above, PROT_NONE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  EXPECT_NE(reserved, MAP_FAILED);
+  const std::uintptr_t start = reinterpret_cast<std::uintptr_t>(reserved) + guard;
+  munmap(reinterpret_cast<void*>(start), bytes);
+  munmap(reinterpret_cast<void*>(start + bytes + guard), above);
+  return start;
 }
 
 } // namespace slat::mmu::testing
