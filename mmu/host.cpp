@@ -26,8 +26,7 @@ bool made_to_fail() {
   return true;
 }
 
-tl::unexpected<Error> failed(std::string what) {
-  const int error = errno;
+tl::unexpected<Error> failed(int error, std::string what) {
   const Errc code = error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE
                         ? Errc::no_memory
                     : error == EEXIST ? Errc::exists
@@ -57,11 +56,16 @@ void fail_call(unsigned n, int error) {
 
 Result<int> create_memfd(const std::string& name, std::uint64_t bytes) {
   const int fd = made_to_fail() ? -1 : memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0)
-    return failed(fmt::format(
-        "cannot create a memfd for {} (raise RLIMIT_NOFILE if descriptors are used up)", name));
+  if (fd < 0) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot create a memfd for {} (raise RLIMIT_NOFILE if "
+                                     "descriptors are used up)",
+                                     name));
+  }
   if (made_to_fail() || ftruncate(fd, off_t(bytes)) != 0) {
+    const int error = errno;
     auto result = failed(
+        error,
         fmt::format("cannot size the memfd of {} to {} bytes (ask for less, or raise RLIMIT_FSIZE)",
                     name, bytes));
     close(fd);
@@ -69,7 +73,8 @@ Result<int> create_memfd(const std::string& name, std::uint64_t bytes) {
   }
   // The size never changes: a page inside it can be a hole, but not a SIGBUS.
   if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0) {
-    auto result = failed(fmt::format("cannot seal the memfd of {}", name));
+    const int error = errno;
+    auto result = failed(error, fmt::format("cannot seal the memfd of {}", name));
     close(fd);
     return result;
   }
@@ -84,51 +89,59 @@ Result<std::uintptr_t> map_shared(std::uintptr_t address, std::size_t length, in
     flags |= MAP_FIXED_NOREPLACE;
   } else if (alignment > page_size) {
     where = aligned_reservation(length, alignment);
-    if (where == MAP_FAILED)
-      return failed(fmt::format("cannot reserve {} bytes of address space", length));
+    if (where == MAP_FAILED) {
+      const int error = errno;
+      return failed(error, fmt::format("cannot reserve {} bytes of address space", length));
+    }
     flags |= MAP_FIXED;
   }
   void* const result =
       made_to_fail() ? MAP_FAILED : mmap(where, length, protection, flags, fd, off_t(offset));
   if (result == MAP_FAILED) {
-    auto error = failed(fmt::format("cannot map {} bytes of guest memory", length));
+    const int error = errno;
     if (address == 0 && where != nullptr) munmap(where, length);
-    return error;
+    return failed(error, fmt::format("cannot map {} bytes of guest memory", length));
   }
   return reinterpret_cast<std::uintptr_t>(result);
 }
 
 Result<void> unmap(std::uintptr_t address, std::size_t length) {
-  if (made_to_fail() || munmap(reinterpret_cast<void*>(address), length) != 0)
-    return failed(fmt::format("cannot unmap {} bytes at {:#x}", length, address));
+  if (made_to_fail() || munmap(reinterpret_cast<void*>(address), length) != 0) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot unmap {} bytes at {:#x}", length, address));
+  }
   return {};
 }
 
 Result<void> zap(std::uintptr_t address, std::size_t length) {
-  if (made_to_fail() || madvise(reinterpret_cast<void*>(address), length, MADV_DONTNEED) != 0)
-    return failed(fmt::format("cannot discard {} bytes at {:#x}", length, address));
+  if (made_to_fail() || madvise(reinterpret_cast<void*>(address), length, MADV_DONTNEED) != 0) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot discard {} bytes at {:#x}", length, address));
+  }
   return {};
 }
 
 Result<void> populate(std::uintptr_t address, std::size_t length) {
-  for (;;) {
+  int error = 0;
+  do {
     if (!made_to_fail() &&
         madvise(reinterpret_cast<void*>(address), length, MADV_POPULATE_WRITE) == 0)
       return {};
-    if (errno != EINTR && errno != EAGAIN) break;
-  }
-  return failed(fmt::format("cannot populate {} bytes of guest memory", length));
+    error = errno;
+  } while (error == EINTR || error == EAGAIN);
+  return failed(error, fmt::format("cannot populate {} bytes of guest memory", length));
 }
 
 Result<void> punch(int fd, std::uint64_t offset, std::uint64_t length) {
-  for (;;) {
+  int error = 0;
+  do {
     if (!made_to_fail() && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off_t(offset),
                                      off_t(length)) == 0)
       return {};
-    if (errno != EINTR) break;
-  }
+    error = errno;
+  } while (error == EINTR);
   return failed(
-      fmt::format("cannot give {} bytes at offset {:#x} back to the host", length, offset));
+      error, fmt::format("cannot give {} bytes at offset {:#x} back to the host", length, offset));
 }
 
 } // namespace slat::mmu::host

@@ -167,12 +167,11 @@ bool NotifierChain::test_young(std::uintptr_t start, std::uintptr_t end) {
 }
 
 void NotifierChain::release() {
-  std::unique_ptr<Subscribers> leaving;
-  {
-    MutexGuard guard(mutex_);
-    leaving = copy();
-    publish(std::make_unique<Subscribers>());
-  }
+  // Held over the callbacks: unregister_notifier() finds its subscriber gone already, and nothing but
+  // the mutex makes it wait for a callback that has yet to begin (I23).
+  MutexGuard guard(mutex_);
+  const std::unique_ptr<Subscribers> leaving = copy();
+  publish(std::make_unique<Subscribers>());
   const Srcu::ReadGuard section(srcu_);
   for (Notifier* notifier : leaving->list) notifier->release();
 }

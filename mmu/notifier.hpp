@@ -53,8 +53,8 @@ class Notifier {
   /// Only looks. Must not sleep.
   virtual bool test_young(std::uintptr_t start, std::uintptr_t end);
 
-  /// The address space is going away; nothing is mapped any more. Called once, if still subscribed.
-  /// May sleep.
+  /// The address space is going away: every secondary mapping must be gone when this returns, for no
+  /// range is announced after it. Called once, if still subscribed. May sleep.
   virtual void release() {}
 };
 

@@ -21,6 +21,11 @@ FaultResult with_page(AddressSpace& mm, std::uintptr_t address, std::uint32_t ac
     VmaTicket ticket = mm.lock_vma_under_rcu(address);
     if (!ticket) ticket = mm.lock_vma_under_mm_lock(address);
     if (!ticket) return FaultResult::no_vma;
+    // Again: it may be another VMA than the one that was faulted in.
+    if ((ticket.vma->vm_flags & access) != access) {
+      AddressSpace::vma_end_read(ticket);
+      return FaultResult::denied;
+    }
     Backing& backing = *ticket.vma->vm_backing;
     const std::uint64_t page = ticket.vma->page_of(address);
     PageWord& word = backing.word(page);

@@ -1,0 +1,193 @@
+// What the tests of mmu/ share: signals between threads, views of the real host mappings, and fakes
+// of the interfaces that mmu/ needs from outside.
+#pragma once
+
+#include "mmu/address_space.hpp"
+#include "mmu/fault.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <gtest/gtest.h>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace slat::mmu::testing {
+
+#ifdef SLAT_CHECKED
+inline constexpr bool checked_build = true;
+#else
+inline constexpr bool checked_build = false;
+#endif
+
+/// Closed until open(); wait() fails the process rather than hang for ever.
+class Latch {
+ public:
+  void open();
+  void wait();
+  [[nodiscard]] bool is_open();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+};
+
+/// Polls until `condition` holds; false after 20 s.
+bool eventually(const std::function<bool()>& condition);
+
+/// True if `condition` holds now and for some 30 ms. That something does *not* happen can only be
+/// shown for a time; a wrong implementation fails it nearly always, a right one never.
+bool stays(const std::function<bool()>& condition);
+
+/// The reason of a failed Result, for messages.
+template <class T> std::string why(const Result<T>& result) {
+  return result ? "no error" : result.error().message;
+}
+
+inline PageWord& page_word(Backing& backing, std::uint64_t page) {
+  return backing.word(page);
+}
+
+/// Writes a page word or lock count behind its interface's back. Both begin with their atomic.
+template <class T, class Word> std::atomic<T>& raw(Word& word) {
+  static_assert(std::is_standard_layout_v<Word>);
+  return reinterpret_cast<std::atomic<T>&>(word);
+}
+
+// ---- the host, as the kernel tells it
+
+struct HostPage {
+  std::uint64_t offset; // bytes into the memfd
+  std::string permissions;
+  bool operator==(const HostPage&) const = default;
+};
+
+/// What /proc/self/maps says of the memfd `name`, page by page, without its host view.
+std::map<std::uintptr_t, HostPage> host_pages(const std::string& name, const Backing& backing);
+std::size_t host_mapping_count();
+std::size_t open_descriptor_count();
+
+/// True if this process' page table has an entry for `address`.
+bool host_pte_present(std::uintptr_t address);
+
+/// Pages of the memfd that are not holes.
+std::uint64_t allocated_pages(const Backing& backing);
+
+/// A byte of the memfd, without allocating a page for it.
+std::byte byte_at(const Backing& backing, std::uint64_t page, std::size_t offset = 0);
+
+// ---- fakes
+
+inline std::byte pattern_of(std::uint64_t page) {
+  return std::byte(0x40 + page % 64);
+}
+
+/// Fills page n with pattern_of(n) unless told otherwise.
+class FakeSource final : public PageSource {
+ public:
+  explicit FakeSource(bool may_sleep = false, std::atomic<int>* released = nullptr)
+      : may_sleep_(may_sleep), released_(released) {}
+
+  ~FakeSource() override;
+  FakeSource(const FakeSource&) = delete;
+  FakeSource& operator=(const FakeSource&) = delete;
+
+  FillResult fill(Backing& backing, PageRun run) override;
+
+  [[nodiscard]] bool may_sleep() const override { return may_sleep_; }
+
+  [[nodiscard]] std::string_view name() const override { return "fake"; }
+
+  /// Runs before the bytes are written; another result than `filled` ends the fill. Set before the
+  /// first fault.
+  std::function<FillResult(Backing&, PageRun)> before;
+
+  [[nodiscard]] std::vector<PageRun> runs();
+  [[nodiscard]] std::size_t fills_of(std::uint64_t page);
+
+ private:
+  const bool may_sleep_;
+  std::atomic<int>* released_;
+  std::mutex mutex_;
+  std::vector<PageRun> runs_;
+};
+
+/// Installs all that it is asked to, unless told otherwise, and remembers it.
+class FakeMmu final : public SecondaryMmu {
+ public:
+  struct Call {
+    std::uintptr_t address;
+    std::size_t pages;
+    bool writable;
+    bool operator==(const Call&) const = default;
+  };
+
+  InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
+
+  /// Decides the result. Set before the first fault.
+  std::function<InstallResult(const Call&)> decide;
+
+  [[nodiscard]] std::vector<Call> calls();
+
+ private:
+  std::mutex mutex_;
+  std::vector<Call> calls_;
+};
+
+/// A subscriber that remembers what it was told.
+class FakeNotifier final : public Notifier {
+ public:
+  bool invalidate_range_start(const NotifierRange& range) override;
+  void invalidate_range_end(const NotifierRange& range) override;
+  bool clear_flush_young(std::uintptr_t start, std::uintptr_t end) override;
+  bool clear_young(std::uintptr_t start, std::uintptr_t end) override;
+  bool test_young(std::uintptr_t start, std::uintptr_t end) override;
+  void release() override;
+
+  std::function<bool(const NotifierRange&)> on_start; // set while nothing can call it
+  std::function<void(const NotifierRange&)> on_end;
+  std::function<void()> on_release;
+  std::function<bool()> on_young;
+
+  std::atomic<int> starts{0}; // that were accepted
+  std::atomic<int> ends{0};
+  std::atomic<int> refusals{0};
+  std::atomic<int> releases{0};
+  std::atomic<int> flush_youngs{0}, clear_youngs{0}, test_youngs{0};
+
+  [[nodiscard]] int balance() const { return starts.load() - ends.load(); }
+};
+
+/// An address space with what must outlive it, and one backing.
+struct World {
+  explicit World(std::uint64_t pages = 16, bool source_sleeps = false);
+
+  /// Maps pages of the backing; anywhere if `address` is 0.
+  std::uintptr_t map(std::uint64_t pgoff, std::uint64_t pages, std::uintptr_t address = 0,
+                     std::uint32_t flags = vm_read | vm_write);
+  FaultOutcome fault(std::uintptr_t address, std::uint32_t access = vm_read);
+
+  std::uint64_t count(Counter counter) { return counters.sum(counter); }
+
+  std::string name;
+  VmaCache cache;
+  Counters counters;
+  FakeMmu mmu;
+  std::atomic<int> released{0};
+  FakeSource* source = nullptr; // owned by the backing
+  BackingRef backing;
+  AddressSpace mm{cache, counters};
+};
+
+/// A stretch of address space with nothing in it, to map at fixed addresses.
+std::uintptr_t free_addresses(std::uint64_t pages);
+
+} // namespace slat::mmu::testing

@@ -1,0 +1,190 @@
+// The per-VMA lock on real threads, and the interleavings of which the invariants tell, forced.
+#include "mmu/vma_lock/vma_refcount.hpp"
+
+#include "hooked_atomics.hpp"
+#include "support.hpp"
+
+namespace slat::mmu {
+namespace {
+
+using testing::eventually;
+using testing::HookedAtomics;
+
+void never_free(MmShared*) {
+  ADD_FAILURE() << "the mm was freed by a reader";
+}
+
+/// A VMA with plain fields, which only the lock under test orders: TSan sees a hole in it.
+struct Guarded {
+  std::uint64_t start = 0;
+  std::uint64_t end = 0;
+  VmaRefcount lock;
+};
+
+constexpr int write_rounds = 3000;
+
+TEST(VmaRefcountRace, I02_I06_I08_readers_see_whole_changes_and_writers_are_woken) {
+  MmShared mm;
+  Guarded vma;
+  mm.begin_write();
+  vma.lock.set_mm(mm);
+  vma.lock.vma_start_write(mm);
+  vma.lock.vma_mark_attached(mm);
+  mm.end_write();
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> reads{0};
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 2; ++t)
+    readers.emplace_back([&] {
+      std::uint64_t last = 0;
+      while (!stop) {
+        if (vma.lock.vma_start_read(mm, never_free) != VmaReadLock::locked) {
+          std::this_thread::yield();
+          continue;
+        }
+        EXPECT_EQ(vma.start, vma.end) << "a reader was inside with the writer";
+        EXPECT_GE(vma.start, last) << "a reader went back in time";
+        last = vma.start;
+        vma.lock.vma_end_read();
+        ++reads;
+      }
+    });
+  EXPECT_TRUE(eventually([&] { return reads.load() > 0; }));
+  for (int round = 0; round < write_rounds; ++round) {
+    mm.begin_write();
+    vma.lock.vma_start_write(mm); // a lost wake-up hangs here
+    ++vma.start;
+    ++vma.end;
+    mm.end_write();
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(vma.lock.vm_refcnt(), 1u);
+}
+
+TEST(VmaRefcountRace, I03_I07_recycled_object_is_wholly_of_one_life) {
+  // Two mms pass one object to and fro, as a type-stable cache would; the object's fields name its
+  // owner and its life.
+  MmShared mms[2];
+  Guarded vma;
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> reads{0};
+  std::vector<std::thread> readers;
+  for (std::uint64_t self = 0; self < 2; ++self)
+    readers.emplace_back([&, self] {
+      while (!stop) {
+        if (vma.lock.vma_start_read(mms[self], never_free) != VmaReadLock::locked) {
+          std::this_thread::yield();
+          continue;
+        }
+        EXPECT_EQ(vma.start % 2, self) << "locked in another mm (I01)";
+        EXPECT_EQ(vma.start, vma.end) << "fields of two lives (I03, I07)";
+        vma.lock.vma_end_read();
+        ++reads;
+      }
+    });
+  for (std::uint64_t life = 0; life < write_rounds || reads.load() == 0; ++life) {
+    MmShared& mm = mms[life % 2];
+    mm.begin_write();
+    vma.start = life;
+    vma.end = life;
+    vma.lock.set_mm(mm);
+    vma.lock.vma_start_write(mm);
+    vma.lock.vma_mark_attached(mm);
+    mm.end_write();
+    if (life % 8 == 0) std::this_thread::yield();
+    mm.begin_write();
+    vma.lock.vma_start_write(mm);
+    vma.lock.vma_mark_detached(mm);
+    ASSERT_TRUE(vma.lock.is_detached());
+    mm.end_write();
+  }
+  stop = true;
+  for (std::thread& reader : readers) reader.join();
+  EXPECT_EQ(vma.lock.vm_refcnt(), 0u);
+  EXPECT_EQ(mms[0].pins.load(), 1u);
+  EXPECT_EQ(mms[1].pins.load(), 1u);
+}
+
+TEST(VmaRefcountRace, I05_put_of_a_recycled_vma_touches_no_freed_mm) {
+  // A reader of mm a holds a VMA that now belongs to mm b. Between its decrement and its look for a
+  // waiter, b's writer, which waits for that decrement, sees it, finishes and gives up b.
+  using Mm = MmSharedOf<HookedAtomics>;
+  Mm a;
+  auto* const b = new Mm;
+  VmaRefcountOf<HookedAtomics> vma;
+  b->begin_write();
+  vma.set_mm(*b);
+  vma.vma_start_write(*b);
+  vma.vma_mark_attached(*b);
+  b->end_write();
+
+  bool freed_by_writer = false;
+  int freed_by_reader = 0;
+  std::thread writer;
+  HookedAtomics::before_sub = [&] {
+    writer = std::thread([&] {
+      b->begin_write();
+      vma.vma_start_write(*b);
+      vma.vma_mark_detached(*b);
+      b->end_write();
+      freed_by_writer = b->drop();
+    });
+    EXPECT_TRUE(eventually([&] { return vma.vm_refcnt() == vma.vm_exclude + 2; }));
+  };
+  HookedAtomics::after_sub = [&] { writer.join(); };
+  EXPECT_EQ(vma.vma_start_read(a,
+                               [&](Mm* mm) {
+                                 EXPECT_EQ(mm, b);
+                                 ++freed_by_reader;
+                               }),
+            VmaReadLock::detached);
+  EXPECT_FALSE(freed_by_writer) << "the reader has to hold a pin until its put is over";
+  EXPECT_EQ(freed_by_reader, 1);
+  EXPECT_TRUE(vma.is_detached());
+  delete b;
+}
+
+TEST(VmaRefcountRace, I02_sequence_is_looked_at_again_after_the_count) {
+  // The writer comes and goes between the reader's first look and its increment: nothing is left of
+  // it but the sequence.
+  using Mm = MmSharedOf<HookedAtomics>;
+  Mm mm;
+  VmaRefcountOf<HookedAtomics> vma;
+  mm.begin_write();
+  vma.set_mm(mm);
+  vma.vma_start_write(mm);
+  vma.vma_mark_attached(mm);
+  mm.end_write();
+  HookedAtomics::before_cas = [&] {
+    mm.begin_write();
+    vma.vma_start_write(mm);
+  };
+  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::contended);
+  EXPECT_EQ(vma.vm_refcnt(), 1u);
+  mm.end_write();
+  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::locked);
+  vma.vma_end_read();
+}
+
+TEST(VmaRefcountRace, I01_reader_that_loses_to_a_detach_never_counts_from_zero) {
+  using Mm = MmSharedOf<HookedAtomics>;
+  Mm mm;
+  VmaRefcountOf<HookedAtomics> vma;
+  mm.begin_write();
+  vma.set_mm(mm);
+  vma.vma_start_write(mm);
+  vma.vma_mark_attached(mm);
+  mm.end_write();
+  HookedAtomics::before_cas = [&] {
+    mm.begin_write();
+    vma.vma_start_write(mm);
+    vma.vma_mark_detached(mm);
+    mm.end_write();
+  };
+  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::detached);
+  EXPECT_EQ(vma.vm_refcnt(), 0u);
+}
+
+} // namespace
+} // namespace slat::mmu

@@ -1,0 +1,67 @@
+// A model of a second-level page table, and of the vCPUs that use it, for the mm torture.
+//
+// An entry holds the generation of the page that it maps: how many times the page had been filled.
+// Using an entry whose page has been filled again since, or not at all, is the stale access that I20
+// forbids. There are two kinds:
+//   frozen  entries are installed in two phases and emptied when a range starts: slat's own stage-2
+//   locked  entries are stored blindly under the page lock, and emptied by the flush that follows the
+//           zap: KVM behind a guest view, where the page lock plays FROZEN. Nothing but the fault
+//           path's check and the invalidator's wait for page locks keeps it right.
+#pragma once
+
+#include "mmu/fault.hpp"
+#include "torture.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+
+namespace slat::torture {
+
+inline constexpr std::uint64_t page_count = 64;
+inline constexpr unsigned vcpu_limit = 32;
+
+/// Generations of all pages; a source counts one up each time that it fills a page.
+using Generations = std::array<std::atomic<std::uint64_t>, page_count>;
+
+/// A vCPU is inside while it uses a translation; a flush waits until it is out.
+struct VcpuGate {
+  std::array<std::mutex, vcpu_limit> inside;
+};
+
+class ModelStage2 final : public mmu::SecondaryMmu, public mmu::Notifier, public mmu::TlbFlusher {
+ public:
+  enum class Kind { frozen, locked };
+
+  ModelStage2(Kind kind, mmu::AddressSpace& mm, std::uintptr_t base, Generations& generations,
+              VcpuGate& gate)
+      : kind_(kind), mm_(&mm), base_(base), generations_(&generations), gate_(&gate) {}
+
+  /// The generation that is mapped at `page`, or 0. The caller is inside the gate.
+  [[nodiscard]] std::uint64_t translate(std::uint64_t page) const {
+    const std::uint64_t entry = entries_[page].load(std::memory_order_acquire);
+    return (entry & present) != 0 ? entry >> 8 : 0;
+  }
+
+  mmu::InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
+  bool invalidate_range_start(const mmu::NotifierRange& range) override;
+  void invalidate_range_end(const mmu::NotifierRange& range) override;
+  void flush_range(std::uintptr_t start, std::uintptr_t end) override;
+
+ private:
+  static constexpr std::uint64_t present = 1;
+
+  mmu::InstallStatus install_one(std::uint64_t page);
+  void empty(std::uintptr_t start, std::uintptr_t end);
+  template <class Visit> void each_page(std::uintptr_t start, std::uintptr_t end, Visit visit);
+
+  const Kind kind_;
+  mmu::AddressSpace* const mm_;
+  const std::uintptr_t base_;
+  Generations* const generations_;
+  VcpuGate* const gate_;
+  std::array<std::atomic<std::uint64_t>, page_count> entries_{};
+};
+
+} // namespace slat::torture
