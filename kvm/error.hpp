@@ -9,12 +9,12 @@
 namespace slat::kvm {
 
 enum class Errc {
-  no_device,      // /dev/kvm or /dev/userfaultfd is not there
-  no_permission,  // it is there, and this user may not open it
-  not_supported,  // the host's kernel lacks what was asked for
-  limit_exceeded, // more vCPUs, slots or memory than the host allows
+  no_device,        // /dev/kvm or /dev/userfaultfd is not there
+  no_permission,    // it is there, and this user may not open it
+  not_supported,    // the host's kernel lacks what was asked for
+  limit_exceeded,   // more vCPUs, slots or memory than the host allows
   invalid_argument, // refused before any call was made
-  call_failed,    // an ioctl or system call failed for another reason
+  call_failed,      // an ioctl or system call failed for another reason
 };
 
 struct Error {

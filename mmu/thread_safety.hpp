@@ -52,8 +52,10 @@ class SLAT_SCOPED_CAPABILITY MutexGuard {
 
   /// Sleeps; the mutex is free meanwhile. May return spuriously.
   void wait(std::condition_variable& condition) { condition.wait(lock_); }
+
   /// The same until `deadline` at the latest; false once it has passed.
-  template <class TimePoint> bool wait_until(std::condition_variable& condition, TimePoint deadline) {
+  template <class TimePoint>
+  bool wait_until(std::condition_variable& condition, TimePoint deadline) {
     return condition.wait_until(lock_, deadline) == std::cv_status::no_timeout;
   }
 

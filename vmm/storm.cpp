@@ -12,7 +12,9 @@ ZapStorm::ZapStorm(GuestRam& ram, const StormOptions& options)
   pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
 
-ZapStorm::~ZapStorm() { (void)finish(); }
+ZapStorm::~ZapStorm() {
+  (void)finish();
+}
 
 const std::string& ZapStorm::finish() {
   stopping_.store(true, std::memory_order_relaxed); // only a wish

@@ -1,0 +1,98 @@
+// slat stress: the verdict is right for good memory and for memory that was damaged on purpose.
+#include "slat.hpp"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace slat::test {
+namespace {
+
+using testing::ContainsRegex;
+using testing::HasSubstr;
+
+std::vector<std::string> stress(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = {"stress", "--memory", "size=64M"};
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+class Stress : public testing::Test {
+ protected:
+  void SetUp() override { SLAT_NEEDS_GUEST(); }
+};
+
+TEST_F(Stress, PassesUnderAZapStorm) {
+  const Ended ended = run_slat(stress({"--seconds", "2", "--storm", "zap"}));
+  EXPECT_EQ(ended.exit_code, 0);
+  EXPECT_THAT(ended.out, HasSubstr("slat stress: PASS"));
+  EXPECT_THAT(ended.out, ContainsRegex("pages verified +[1-9]"));
+  EXPECT_THAT(ended.out, ContainsRegex("faults served +[1-9]"));
+  EXPECT_THAT(ended.out, ContainsRegex("pages invalidated +[1-9]"));
+  EXPECT_THAT(ended.out, ContainsRegex("mismatches +0\n"));
+}
+
+TEST_F(Stress, PassesWithoutAStorm) {
+  const Ended ended = run_slat(stress({"--seconds", "1", "--cpus", "1"}));
+  EXPECT_EQ(ended.exit_code, 0);
+  EXPECT_THAT(ended.out, ContainsRegex("storm +none"));
+  EXPECT_THAT(ended.out, ContainsRegex("invalidations +0\n"));
+}
+
+TEST_F(Stress, GivesStatisticsAsOneLineOfJsonOnStandardOutput) {
+  const Ended ended = run_slat(stress({"--seconds", "2", "--storm", "zap", "--stats", "json"}));
+  EXPECT_EQ(ended.exit_code, 0);
+  const auto stats = nlohmann::json::parse(ended.out, nullptr, false);
+  ASSERT_TRUE(stats.is_object()) << ended.out;
+  EXPECT_EQ(stats.value("verdict", ""), "PASS");
+  EXPECT_EQ(stats.value("exit_code", -1), 0);
+  EXPECT_EQ(stats.value("mismatch_count", -1), 0);
+  for (const char* name : {"fault_count", "installed_pages", "invalidate_count",
+                           "invalidated_pages", "uffd_minor_count", "resident_bytes",
+                           "vmm_resident_bytes", "guest_memory_bytes", "page_visit_count"})
+    EXPECT_GT(stats.value(name, std::uint64_t{0}), 0u) << name;
+  for (const char* name : {"fault_retry_count", "fault_wait_count", "tlb_flush_count",
+                           "efault_count", "mm_lock_fallback_count", "poisoned_pages"})
+    EXPECT_TRUE(stats.contains(name)) << name;
+  for (const char* part : {"count", "p50", "p90", "p99", "p999", "max"})
+    EXPECT_TRUE(stats["fault_latency_ns"].contains(part)) << part;
+  EXPECT_EQ(stats.value("poisoned_pages", 1), 0);
+}
+
+TEST_F(Stress, GivesStatisticsAsTextBelowTheTable) {
+  const Ended ended = run_slat(stress({"--seconds", "1", "--stats", "text"}));
+  EXPECT_EQ(ended.exit_code, 0);
+  EXPECT_LT(ended.out.find("slat stress: PASS"), ended.out.find("fault_latency_ns.p99"));
+}
+
+TEST_F(Stress, TakesASeedAndPasses) {
+  for (const char* seed : {"7", "7", "18446744073709551615"}) {
+    const Ended ended = run_slat(stress({"--passes", "1", "--seed", seed, "--storm", "zap"}));
+    EXPECT_EQ(ended.exit_code, 0) << seed;
+  }
+}
+
+class Corruption : public testing::TestWithParam<const char*> {};
+
+TEST_P(Corruption, IsFoundAndNamed) {
+  SLAT_NEEDS_GUEST();
+  const std::string kind = GetParam();
+  const Ended ended = run_slat(stress({"--seconds", "2", "--storm", "zap", "--corrupt", kind}));
+  EXPECT_EQ(ended.exit_code, 1);
+  EXPECT_THAT(ended.out, HasSubstr("slat stress: FAIL"));
+  EXPECT_THAT(ended.out, HasSubstr("first mismatch: " + kind + " page"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, Corruption,
+                         testing::Values("zeroed", "stale", "lost", "foreign", "corrupt",
+                                         "counter"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_F(Stress, SaysWhichParameterTheGuestRefuses) {
+  const Ended ended = run_slat(stress({"--mib", "4096", "--seconds", "1"}));
+  EXPECT_EQ(ended.exit_code, 64);
+  EXPECT_THAT(ended.out, HasSubstr("slat stress: REFUSED"));
+  EXPECT_THAT(ended.out, HasSubstr("mib"));
+}
+
+} // namespace
+} // namespace slat::test

@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# Builds and runs every test in every preset, and ends in a table and in CTest's own summaries.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=packages.sh
+. "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
+
+usage() {
+  cat <<'HELP'
+Usage: test.sh [OPTION ...]
+Installs the packages that are missing (Debian 12, as root or with sudo), then
+configures, builds and tests these presets: debug, asan-clang, tsan-clang,
+release; and builds release-clang. Tests that this host cannot run (no
+/dev/kvm, say) are skipped, counted, and listed with their reasons.
+
+  --quick          release only
+  --preset NAME    this preset instead of all; may be given several times
+  -L, --label RE   only tests with a label that matches (ctest -L); see
+                   tests/README.md for the labels
+  --jobs N         parallel compilations and tests (all CPUs)
+  -h, --help       this text
+
+Exit codes: 0 all passed, 1 a build or a test failed, 64 wrong options,
+69 something is missing here, 77 no permission.
+HELP
+}
+
+presets=() label='' jobs=$(nproc) quick=no
+while (($# > 0)); do
+  option=$1
+  case $option in
+  -h | --help) usage && exit ;;
+  --quick) quick=yes && shift && continue ;;
+  --*=*) # --option=value is --option value
+    set -- "${option%%=*}" "${option#*=}" "${@:2}"
+    continue
+    ;;
+  --preset | --label | -L | --jobs) (($# >= 2)) || usage_error "$option needs a value" ;;
+  *) usage_error "unknown option '$option'" ;;
+  esac
+  case $option in
+  --preset) presets+=("$2") ;;
+  --jobs) need_number "$option" "$2" && jobs=$2 ;;
+  *) label=$2 ;;
+  esac
+  shift 2
+done
+[[ $quick == no || ${#presets[@]} == 0 ]] || usage_error "--quick and --preset exclude each other"
+known=$(sed -n 's/.*{ "name": "\([a-z-]*\)", "configurePreset".*/\1/p' "$slat_root/CMakePresets.json" | sort -u)
+for preset in "${presets[@]}"; do
+  grep -qx -- "$preset" <<<"$known" || usage_error "no preset '$preset'; there are: ${known//$'\n'/, }"
+done
+
+build_only=()
+packages=$slat_release_packages
+if [[ $quick == yes ]]; then
+  presets=(release)
+elif ((${#presets[@]} == 0)); then
+  # release comes last, so that what users build has the last word.
+  presets=(debug asan-clang tsan-clang release)
+  build_only=(release-clang)
+fi
+[[ $quick == yes ]] || packages+=$slat_test_packages
+
+results=$slat_root/build/test-results
+failed=() rows=()
+
+# attribute NAME FILE: of the test suite in a JUnit file.
+attribute() { sed -n "/<testsuite /,/>/s/.*[ \t]$1=\"\([0-9]*\)\".*/\1/p" "$2" | head -n 1; }
+
+# The reasons of skipped tests in a JUnit file, each with its count. GoogleTest prints a reason below "Skipped"; scripts
+# print "skipped: reason".
+skip_reasons() {
+  awk '/<testcase /  { skipped = 0; reason = ""; next_line = 0 }
+       /<skipped/    { skipped = 1 }
+       next_line && NF { reason = $0; next_line = 0 }
+       /: Skipped$/  { next_line = 1 }
+       /skipped: /   { reason = $0; sub(/.*skipped: /, "", reason) }
+       /<\/testcase>/ { if (skipped) count[reason == "" ? "no reason given" : reason]++ }
+       END { for (reason in count) printf "    %4d skipped: %s\n", count[reason], reason }' "$1" |
+    sed 's/&quot;/"/g; s/&apos;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' | sort -rn
+}
+
+# row PRESET TESTS PASSED FAILED SKIPPED SECONDS
+row() { rows+=("$(printf '  %-16s %7s %7s %7s %8s %9s' "$@")"); }
+
+# summary PRESET: what ctest said at the end of its run.
+summary() { sed -n '/% tests passed/,$p' "$results/$1.log"; }
+
+run_tests() {
+  local preset=$1 start=$SECONDS
+  local xml=$results/$preset.xml outcome=0
+  local -a ctest=(ctest --test-dir "$slat_root/build/$preset" -j "$jobs" --output-on-failure --no-tests=error
+    --output-junit "$xml")
+  [[ -z $label ]] || ctest+=(-L "$label")
+  rm -f "$xml"
+  step "test $preset"
+  "${ctest[@]}" </dev/null 2>&1 | tee "$results/$preset.log" || outcome=$?
+  if [[ ! -s $xml ]]; then
+    failed+=("$preset: no test was run")
+    row "$preset" 0 - - - -
+    return
+  fi
+  local tests bad skipped
+  tests=$(attribute tests "$xml") bad=$(attribute failures "$xml")
+  skipped=$(($(attribute skipped "$xml") + $(attribute disabled "$xml")))
+  row "$preset" "$tests" $((tests - bad - skipped)) "$bad" "$skipped" $((SECONDS - start))
+  ((outcome == 0)) || failed+=("$preset: $bad of $tests tests failed")
+}
+
+install_packages "$packages"
+writable_directory "$results"
+rm -f "$results"/*.log "$results"/*.xml
+[[ -r /dev/kvm && -w /dev/kvm ]] ||
+  step "note: no access to /dev/kvm, so tests that boot guests will be skipped"
+
+times=()
+for preset in "${build_only[@]}" "${presets[@]}"; do
+  start=$SECONDS
+  outcome=0
+  { configure "$preset" && build "$preset" "$jobs"; } </dev/null || outcome=$?
+  times+=("$(printf '%s %d s' "$preset" $((SECONDS - start)))")
+  if ((outcome != 0)); then
+    failed+=("$preset: it does not build")
+    row "$preset" - - - - -
+  elif [[ " ${build_only[*]} " == *" $preset "* ]]; then
+    row "$preset" "built" - - - -
+  else
+    run_tests "$preset"
+  fi
+done
+
+step "results (JUnit files in build/test-results)"
+printf '  %-16s %7s %7s %7s %8s %9s\n' preset tests passed failed skipped seconds
+printf '%s\n' "${rows[@]}"
+printf '  build times:'
+printf ' %s;' "${times[@]}"
+echo
+for preset in "${presets[@]}"; do
+  if [[ -s $results/$preset.xml ]]; then
+    reasons=$(skip_reasons "$results/$preset.xml")
+    [[ -z $reasons ]] || printf '  %s\n%s\n' "$preset" "$reasons"
+  fi
+done
+for preset in "${presets[@]}"; do
+  if [[ -s $results/$preset.log ]]; then
+    step "ctest summary: $preset"
+    summary "$preset"
+  fi
+done
+for line in "${failed[@]}"; do
+  printf 'test: FAIL: %s\n' "$line" >&2
+done
+((${#failed[@]} == 0)) || exit 1
