@@ -94,10 +94,10 @@ Install what this system calls them, and run $slat_program again."
     sudo=(sudo)
   fi
   local -a apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
-  "${apt[@]}" update </dev/null ||
-    die 69 "apt-get update failed: check the network and /etc/apt/sources.list"
+  # One source out of reach is no reason to stop: the packages may come from another.
+  "${apt[@]}" update </dev/null || step "note: apt-get update failed (above); trying all the same"
   "${apt[@]}" install --no-install-recommends "${missing[@]}" </dev/null ||
-    die 69 "apt-get install failed (above). By hand: apt-get install --no-install-recommends ${missing[*]}"
+    die 69 "apt-get install failed (above): check the network and /etc/apt. By hand: apt-get install --no-install-recommends ${missing[*]}"
 }
 
 # writable_directory PATH: makes it if it is not there.

@@ -45,13 +45,19 @@ enum ExitCode : int {
 }
 
 inline constexpr const char* exit_code_help = R"(Exit codes:
-  0       success; for `slat boot` 0 to 63 are the guest's own exit code (larger ones become 63)
-  1       slat stress, slat bench: the run found something wrong
-  64      wrong options            65  not a bootable image      66  no such file
-  69      the host lacks something (see `slat doctor`)           70  the guest crashed
-  71      a system call failed     72  the guest halted for good
-  75      a limit of the host      77  no permission
-  130/143 interrupted by SIGINT (Ctrl-C) or SIGTERM
+  0        success; for `slat boot` 0 to 63 are the guest's own exit code (a
+           larger one becomes 63)
+  1        slat stress, slat bench: the run found something wrong
+  64       wrong options
+  65       not a bootable image
+  66       no such file
+  69       the host lacks something (see `slat doctor`)
+  70       the guest crashed
+  71       a system call failed
+  72       the guest halted for good
+  75       a limit of the host
+  77       no permission
+  130, 143 interrupted by SIGINT (Ctrl-C) or SIGTERM
 )";
 
 } // namespace slat::tool

@@ -2,6 +2,7 @@
 
 #include "slat/exit_codes.hpp"
 #include "vmm/layout.hpp"
+#include "vmm/printable.hpp"
 
 #include <bit>
 #include <cstdio>
@@ -13,11 +14,13 @@ namespace slat::tool {
 void MachineOptions::add_to(CLI::App& command) {
   command
       .add_option("--memory", memory,
-                  "Guest RAM: size=BYTES with suffix K, M or G, a multiple of 4K")
+                  "Guest RAM, like size=256M: suffixes K, M, G and T, a multiple of 4K")
       ->capture_default_str()
       ->type_name("size=SIZE");
-  command.add_option("--cpus", cpus, "Virtual CPUs")->capture_default_str();
-  command.add_option("--accel", accel, "Accelerator: auto or kvm")
+  command.add_option("--cpus", cpus, "Virtual CPUs; the most depends on the host")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  command.add_option("--accel", accel, "Accelerator")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "kvm"}));
   command
@@ -41,7 +44,7 @@ void MachineOptions::add_to(CLI::App& command) {
           },
           "PAGES"));
   command.add_option("--kvm-device", kvm_device, "Path of the KVM device")->capture_default_str();
-  command.add_option("--stats", stats, "Print statistics at the end: text or json (one line)")
+  command.add_option("--stats", stats, "Print statistics at the end; json is one line")
       ->check(CLI::IsMember({"text", "json"}));
 }
 
@@ -57,14 +60,14 @@ vmm::Result<std::uint64_t> MachineOptions::memory_bytes() const {
     else if (item.substr(0, equals) == "size")
       size = item.substr(equals + 1);
     else
-      return vmm::fail(
-          vmm::Errc::invalid_argument, 0,
-          fmt::format("--memory: unknown key '{}' (known: size)", item.substr(0, equals)));
+      return vmm::fail(vmm::Errc::invalid_argument, 0,
+                       fmt::format("--memory: unknown key '{}' (known: size)",
+                                   vmm::printable(item.substr(0, equals))));
   }
   auto bytes = vmm::parse_ram_size(size);
   if (!bytes)
     return vmm::fail(bytes.error().code, bytes.error().os_error,
-                     fmt::format("--memory {}: {}", memory, bytes.error().message));
+                     fmt::format("--memory {}: {}", vmm::printable(memory), bytes.error().message));
   return bytes;
 }
 

@@ -1,10 +1,29 @@
 // slat: boots guests, stresses their memory, and tells what this host can do.
 #include "slat/commands.hpp"
 #include "slat/exit_codes.hpp"
+#include "slat/help_formatter.hpp"
 #include "slat/run.hpp"
+#include "vmm/printable.hpp"
 
 #include <cstdio>
 #include <fmt/format.h>
+
+namespace {
+
+/// One line about what is wrong with the command line. CLI11 names neither a command that it does not know nor those
+/// that there are.
+std::string complaint(const CLI::App& program, const CLI::ParseError& error) {
+  if (!program.get_subcommands().empty()) return slat::vmm::printable(complaint(program, error));
+  std::vector<std::string> names;
+  for (const CLI::App* command : program.get_subcommands({})) names.push_back(command->get_name());
+  const std::vector<std::string> rest = program.remaining();
+  if (rest.empty()) return fmt::format("no command; give one of {}", fmt::join(names, ", "));
+  return fmt::format("unknown {} '{}'; the commands are {}",
+                     rest.front().substr(0, 1) == "-" ? "option" : "command",
+                     slat::vmm::printable(rest.front()), fmt::join(names, ", "));
+}
+
+} // namespace
 
 int main(int argc, char** argv) {
   using namespace slat::tool;
@@ -12,7 +31,7 @@ int main(int argc, char** argv) {
   CLI::App program("slat: a small VMM on a hypervisor-style guest memory manager", "slat");
   program.set_version_flag("--version", "slat " SLAT_VERSION);
   program.require_subcommand(1);
-  program.get_formatter()->column_width(26);
+  program.formatter(std::make_shared<HelpFormatter>()); // inherited by the commands
   program.footer(exit_code_help);
   Command run;
   add_boot(program, run);
@@ -26,7 +45,7 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForVersion& version) {
     return program.exit(version);
   } catch (const CLI::ParseError& error) { // CLI11's only way to say no
-    fmt::print(stderr, "slat: {} (see `slat --help`)\n", error.what());
+    fmt::print(stderr, "slat: {} (see `slat --help`)\n", complaint(program, error));
     return exit_usage;
   }
   return run();
