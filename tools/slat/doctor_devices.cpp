@@ -207,8 +207,8 @@ void judge_kvm(const HostFacts& facts, std::vector<Check>& checks) {
       needed("sync_mmu", kvm.sync_mmu, "SYNC_MMU", "what the host unmaps, the guest loses"));
   checks.push_back(needed("immediate_exit", kvm.immediate_exit, "IMMEDIATE_EXIT",
                           "a vCPU can be stopped at any time"));
-  checks.push_back(
-      needed("set_tss_address", kvm.set_tss_address, "SET_TSS_ADDR", "the layout of a machine"));
+  checks.push_back(needed("set_tss_address", kvm.set_tss_address, "SET_TSS_ADDR",
+                          "KVM gets pages of its own below 4 GiB"));
   checks.push_back(dirty_tracking(kvm));
   checks.push_back(dirty_ring(kvm));
   checks.push_back(memory_fault(kvm));

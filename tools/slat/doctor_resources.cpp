@@ -199,8 +199,9 @@ void judge_cpu(const CpuFacts& cpu, std::vector<Check>& checks) {
   checks.push_back(std::move(barrier));
   checks.push_back({.area = "cpu",
                     .name = "rseq",
-                    .finding = cpu.rseq ? "rseq registered: the CPU's number costs no call"
-                                        : "no rseq: counters find their place by thread"});
+                    .finding = cpu.rseq
+                                   ? "rseq registered by the C library"
+                                   : "no rseq registered by the C library (slat runs without)"});
   Check tsc{.area = "cpu", .name = "tsc", .finding = "invariant TSC: times are cheap and steady"};
   if (!cpu.invariant_tsc) {
     tsc.status = Status::degraded;
