@@ -1,0 +1,76 @@
+#include "machine_host.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+namespace slat::vmm {
+
+Serial::Sink SerialLog::sink() {
+  return [this](std::span<const char> bytes) {
+    const std::lock_guard lock(mutex_);
+    text_.append(bytes.data(), bytes.size());
+  };
+}
+
+std::string SerialLog::text() const {
+  const std::lock_guard lock(mutex_);
+  return text_;
+}
+
+std::unique_ptr<Machine> make_machine(MachineConfig config) {
+  auto machine = Machine::create(std::move(config));
+  if (machine) return std::move(*machine);
+  ADD_FAILURE() << machine.error().message;
+  return nullptr;
+}
+
+MachineEnd end_of(Machine& machine, unsigned seconds) {
+  if (auto end = machine.wait_for(std::chrono::seconds(seconds))) return *end;
+  ADD_FAILURE() << "the machine has not ended after " << seconds << " s";
+  machine.request_stop();
+  return machine.wait_for(std::chrono::seconds(seconds)).value_or(MachineEnd{});
+}
+
+guest::Mailbox& mailbox_of(Machine& machine) {
+  const Gpa page = machine.kernel().notes.mailbox.value();
+  return *reinterpret_cast<guest::Mailbox*>(machine.ram().host_view_of(page));
+}
+
+bool wait_until_running(Machine& machine) {
+  const guest::Mailbox& mailbox = mailbox_of(machine);
+  for (int i = 0; i < 4000; ++i) {
+    const auto state = guest::GuestState(guest::load_acquire(mailbox.state));
+    if (state == guest::GuestState::running) return true;
+    if (machine.wait_for(std::chrono::milliseconds(5))) return false;
+  }
+  return false;
+}
+
+Resources resources_now() {
+  Resources now{};
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd", ignored))
+    now.descriptors += entry.path().empty() ? 0 : 1;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/task", ignored))
+    now.threads += entry.path().empty() ? 0 : 1;
+  // Only what is ours: heaps and arenas come and go.
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);)
+    now.mappings += line.find("slat-ram") != line.npos || line.find("kvm-vcpu") != line.npos;
+  return now;
+}
+
+void MachineTest::SetUp() {
+  static const std::string reason = [] {
+    const auto machine =
+        Machine::create({.kernel = hello_image(), .command_line = {}, .memory = 4 << 20});
+    if (machine) return std::string();
+    const Errc code = machine.error().code;
+    const bool lacking = code == Errc::host_unavailable || code == Errc::no_permission;
+    return lacking ? machine.error().message : std::string();
+  }();
+  if (!reason.empty()) GTEST_SKIP() << reason;
+}
+
+} // namespace slat::vmm

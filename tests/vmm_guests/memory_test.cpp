@@ -1,0 +1,74 @@
+// Guests of every size of memory, and what the host sees of it.
+#include "machine_host.hpp"
+
+#include "vmm/layout.hpp"
+#include "vmm/storm.hpp"
+
+#include <array>
+#include <gmock/gmock.h>
+
+namespace slat::vmm {
+namespace {
+
+using Reason = MachineEnd::Reason;
+
+class MachineMemory : public MachineTest {};
+
+TEST_F(MachineMemory, MemstressRunsBesideTheDeviceHoleAndTouchesOnlyWhatItTests) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=64 passes=1",
+                               .memory = 4 * gib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  ZapStorm storm(machine->ram(), {.seed = 1, .rate = 500, .max_pages = 1 << 18});
+  ASSERT_TRUE(machine->start());
+  const MachineEnd end = end_of(*machine, 60);
+  EXPECT_EQ(storm.finish(), "");
+  EXPECT_EQ(end.reason, Reason::exited) << end.report;
+  EXPECT_EQ(end.exit_code, guest::exit_good) << log.text();
+  EXPECT_LT(machine->counters().sum(mmu::Counter::filled_pages), 128 * mib / 4096) << "sparse";
+}
+
+TEST_F(MachineMemory, TheSmallestMachineRunsMemstress) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "passes=1",
+                               .memory = min_ram_size,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine && machine->start());
+  const MachineEnd end = end_of(*machine, 60);
+  EXPECT_EQ(end.reason, Reason::exited) << end.report;
+  EXPECT_EQ(end.exit_code, guest::exit_good) << log.text();
+}
+
+TEST_F(MachineMemory, MoreToTestThanThereIsIsRefusedByTheGuest) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=64 passes=1",
+                               .memory = 32 * mib,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine && machine->start());
+  EXPECT_EQ(end_of(*machine).exit_code, guest::exit_parameter) << log.text();
+}
+
+TEST_F(MachineMemory, TheHostReadsTheImageAndTheMailboxOfARunningGuest) {
+  auto machine =
+      make_machine({.kernel = memstress_image(), .command_line = "mib=8", .memory = 32 * mib});
+  ASSERT_TRUE(machine && machine->start());
+  ASSERT_TRUE(wait_until_running(*machine));
+  // Through the fault path, and through the page that both share for good: the same bytes.
+  const Gpa mailbox = machine->kernel().notes.mailbox.value();
+  std::uint64_t magic = 0;
+  ASSERT_TRUE(machine->ram().read(mailbox, std::as_writable_bytes(std::span(&magic, 1))));
+  EXPECT_EQ(magic, guest::mailbox_magic);
+  EXPECT_EQ(mailbox_of(*machine).magic, magic);
+  const std::uint32_t stop = 1;
+  ASSERT_TRUE(machine->ram().write(mailbox + offsetof(guest::Mailbox, stop_request),
+                                   std::as_bytes(std::span(&stop, 1))));
+  EXPECT_EQ(end_of(*machine).exit_code, guest::exit_good) << "a write by the host is seen";
+}
+
+} // namespace
+} // namespace slat::vmm

@@ -1,0 +1,147 @@
+// memstress while the host takes memory away: not one stale or lost byte, and counters that add up.
+#include "machine_host.hpp"
+
+#include "mmu/fault.hpp"
+#include "vmm/layout.hpp"
+#include "vmm/storm.hpp"
+
+#include <array>
+#include <atomic>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <thread>
+
+namespace slat::vmm {
+namespace {
+
+using mmu::Counter;
+using Reason = MachineEnd::Reason;
+
+class MachineStorm : public MachineTest {};
+
+void expect_good(const MachineEnd& end, const SerialLog& log) {
+  EXPECT_EQ(end.reason, Reason::exited) << end.report;
+  EXPECT_EQ(end.exit_code, guest::exit_good) << log.text();
+}
+
+/// What holds whatever happened, once no vCPU runs any more.
+void expect_consistent(Machine& machine) {
+  const auto sum = [&](Counter counter) { return machine.counters().sum(counter); };
+  const std::uint64_t messages = sum(Counter::uffd_missing_count) + sum(Counter::uffd_minor_count) +
+                                 sum(Counter::uffd_wp_count);
+  EXPECT_EQ(machine.fault_service().fault_latency_ns().count(), messages) << "all were resolved";
+  EXPECT_GE(sum(Counter::fault_count), messages);
+  EXPECT_LT(sum(Counter::fault_around_pages), sum(Counter::installed_pages));
+  EXPECT_GE(sum(Counter::invalidated_pages), sum(Counter::invalidate_count));
+  EXPECT_EQ(sum(Counter::poisoned_pages), 0u);
+  EXPECT_EQ(sum(Counter::invalidate_refused_count), 0u);
+  EXPECT_EQ(machine.ram().mm().notifiers().sequence().count(), 0u) << "a range was left open";
+}
+
+TEST_F(MachineStorm, OneToFourVcpusVerifyEveryPage) {
+  for (unsigned cpus = 1; cpus <= 4; ++cpus) {
+    SerialLog log;
+    auto machine = make_machine({.kernel = memstress_image(),
+                                 .command_line = "mib=8 passes=2",
+                                 .memory = 32 * mib,
+                                 .cpus = cpus,
+                                 .serial = log.sink()});
+    ASSERT_TRUE(machine && machine->start());
+    expect_good(end_of(*machine, 60), log);
+    expect_consistent(*machine);
+    EXPECT_EQ(mailbox_of(*machine).vcpu_count, cpus);
+    EXPECT_EQ(mailbox_of(*machine).tested_pages, 8 * mib / 4096);
+    for (unsigned i = 0; i < cpus; ++i) EXPECT_GT(mailbox_of(*machine).slots[i].verified, 0u);
+  }
+}
+
+TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=16",
+                               .memory = 48 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const std::uint64_t before = machine->counters().sum(Counter::invalidate_count);
+  ZapStorm storm(machine->ram(), {.seed = 7, .rate = 2000, .max_pages = 1024});
+  ASSERT_TRUE(machine->start());
+  ASSERT_TRUE(wait_until_running(*machine));
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  guest::store_relaxed(mailbox_of(*machine).stop_request, 1u);
+  expect_good(end_of(*machine, 60), log);
+  EXPECT_EQ(storm.finish(), "");
+  expect_consistent(*machine);
+  EXPECT_GT(storm.ranges(), 100u);
+  EXPECT_EQ(machine->counters().sum(Counter::invalidate_count) - before, storm.ranges());
+  EXPECT_GT(machine->counters().sum(Counter::uffd_minor_count), 100u) << "zapped pages came back";
+}
+
+TEST_F(MachineStorm, RemovalElsewhereWhileTheGuestRuns) {
+  constexpr Gpa spare = 128 * mib; // above what the guest tests
+  constexpr std::uint64_t size = 4 * mib;
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=16 passes=30",
+                               .memory = 256 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  GuestRam& ram = machine->ram();
+  const std::uintptr_t view = ram.guest_view_of(spare).value();
+  ZapStorm storm(ram, {.seed = 3, .rate = 500, .max_pages = 2048});
+  ASSERT_TRUE(machine->start());
+  std::uint64_t rounds = 0;
+  const std::array<std::byte, 4> mark{std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};
+  std::array<std::byte, 4> found{};
+  do {
+    for (std::uint64_t offset = 0; offset < size; offset += 64 * kib)
+      ASSERT_TRUE(ram.write(spare + offset, mark));
+    ASSERT_TRUE(ram.read(spare + size - 64 * kib, found));
+    ASSERT_EQ(found, mark);
+    ASSERT_TRUE(ram.mm().advise(view, size, mmu::Advice::remove));
+    ASSERT_TRUE(ram.read(spare + size - 64 * kib, found));
+    ASSERT_EQ(found, (std::array<std::byte, 4>{})) << "removed memory reads as zero";
+    ++rounds;
+  } while (!machine->wait_for(std::chrono::milliseconds(1)) && rounds < 20'000);
+  EXPECT_EQ(storm.finish(), "");
+  expect_good(end_of(*machine, 60), log);
+  expect_consistent(*machine);
+  EXPECT_GE(machine->counters().sum(Counter::freed_pages), rounds * size / (64 * kib));
+}
+
+TEST_F(MachineStorm, MemoryUnmappedUnderTheGuestEndsItWithAReport) {
+  for (const unsigned cpus : {1u, 2u}) {
+    auto machine = make_machine(
+        {.kernel = memstress_image(), .command_line = "mib=16", .memory = 32 * mib, .cpus = cpus});
+    ASSERT_TRUE(machine && machine->start());
+    ASSERT_TRUE(wait_until_running(*machine));
+    const std::uintptr_t view = machine->ram().guest_view_of(8 * mib).value();
+    ASSERT_TRUE(machine->ram().mm().unmap(view, 4 * mib));
+    const MachineEnd end = end_of(*machine, 20);
+    EXPECT_EQ(end.reason, Reason::crashed);
+    EXPECT_FALSE(end.report.empty());
+  }
+}
+
+TEST_F(MachineStorm, MemoryUnmappedWhileAFaultOnItWaitsEndsItToo) {
+  auto machine =
+      make_machine({.kernel = memstress_image(), .command_line = "mib=16", .memory = 32 * mib});
+  ASSERT_TRUE(machine);
+  const GuestRam::Region& region = machine->ram().regions().front();
+  {
+    auto scope = machine->ram().mm().notifiers().invalidate_range_start(
+        {region.guest_view, region.guest_view + region.gpa.size, mmu::InvalidateEvent::unmap});
+    ASSERT_TRUE(scope);
+    ASSERT_TRUE(machine->start());
+    ASSERT_FALSE(machine->wait_for(std::chrono::milliseconds(50)));
+    // Nested on this thread: the fault is blocked by the outer range, and finds nothing after it.
+    ASSERT_TRUE(machine->ram().mm().unmap(region.guest_view, region.gpa.size));
+  }
+  const MachineEnd end = end_of(*machine, 20);
+  EXPECT_EQ(end.reason, Reason::crashed);
+  EXPECT_THAT(end.report, testing::HasSubstr("nothing is mapped there"));
+}
+
+} // namespace
+} // namespace slat::vmm
