@@ -2,7 +2,7 @@
 // the product must not be refuted, a negative control must be, and in the expected way.
 #pragma once
 
-#include "model/relacy_policy.hpp"
+#include "model/random_scheduler.hpp"
 
 #include <ostream>
 #include <span>
@@ -97,7 +97,7 @@ template <class Test> Verdict explore(const Options& options) {
   params.search_type = rl::sched_random;
   params.iteration_count = first + options.executions - 1;
   params.initial_state = std::to_string(first).append(" ").c_str();
-  return detail::explore_with<Test, rl::random_scheduler<threads>>(params, options);
+  return detail::explore_with<Test, RandomScheduler<threads>>(params, options);
 }
 
 /// main() of every model; its usage is printed with --help.

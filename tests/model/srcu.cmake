@@ -14,7 +14,7 @@ slat_model_mutant(srcu_seq_cst_add_instead_of_reader_fence MODEL srcu FILE ${hea
   REFUTED_BY ${freed}
   FROM1 [[slots_[slot].locks[idx].fetch_add(1, std::memory_order_relaxed);]]
   TO1 [[slots_[slot].locks[idx].fetch_add(1, std::memory_order_seq_cst); return idx;]])
-slat_model_mutant(srcu_locks_summed_first MODEL srcu FILE ${header} SCENARIO two_readers REFUTED_BY ${freed}
+slat_model_mutant(srcu_locks_summed_first MODEL srcu FILE ${header} SCENARIO two_readers_once REFUTED_BY ${freed}
   FROM1 [[std::uint32_t unlocks = 0;]]
   TO1 [[std::uint32_t first = 0;
     for (const Slot& slot : slots_) first += slot.locks[idx].load(std::memory_order_relaxed);
@@ -23,7 +23,5 @@ slat_model_mutant(srcu_locks_summed_first MODEL srcu FILE ${header} SCENARIO two
   FROM2 [[return locks == unlocks;]] TO2 [[return (void)locks, first == unlocks;]])
 slat_model_mutant(srcu_relaxed_unlock MODEL srcu FILE ${header} SCENARIO two_readers REFUTED_BY ${freed}
   FROM1 [[std::memory_order_release); // C;]] TO1 [[std::memory_order_relaxed); // C;]])
-slat_model_mutant(srcu_relaxed_sum MODEL srcu FILE ${header} SCENARIO two_readers REFUTED_BY ${freed}
-  FROM1 [[std::memory_order_acquire); // pairs with C]] TO1 [[std::memory_order_relaxed); // pairs with C]])
 slat_model_mutant(srcu_no_wake_fence MODEL srcu FILE ${header} SCENARIO two_readers REFUTED_BY DEADLOCK
   FROM1 [[A::fence_light();                  // C']] TO1 [[// C']])

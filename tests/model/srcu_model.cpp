@@ -47,6 +47,7 @@ constexpr std::uint32_t before_wrap = ~std::uint32_t(0);
 
 constexpr Scenario scenarios[] = {
     {"one_reader", explore<GracePeriod<1, 1, 2, 0, false>>},
+    {"two_readers_once", explore<GracePeriod<2, 1, 1, 0, false>>},
     {"two_readers", explore<GracePeriod<2, 2, 2, before_wrap, false>>},
     {"shared_slot", explore<GracePeriod<2, 2, 2, before_wrap - 1, true>>},
 };
