@@ -7,11 +7,12 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace slat::model {
 
-enum class Search { random, bound, full };
+enum class Search { random, bound };
 
 struct Options {
   Search search = Search::random;
@@ -29,8 +30,9 @@ struct Verdict {
 };
 
 struct Scenario {
-  const char* name;
-  Verdict (*run)(const Options&);
+  const char* name = nullptr; // none: not built
+  Verdict (*run)(const Options&) = nullptr;
+  bool exhaustible = false; // made with explore_all()
 };
 
 namespace detail {
@@ -38,7 +40,7 @@ namespace detail {
 bool out_of_time();
 void start_time_box(double seconds);
 void stop_time_box();
-std::ostream& nowhere();
+rl::test_params quiet_params();
 
 template <class Test, class Scheduler>
 Verdict explore_with(rl::test_params params, const Options& options) {
@@ -76,28 +78,49 @@ template <class Derived, int Threads> struct Model : rl::test_suite<Derived, Thr
   void setup() {}
 };
 
+/// Random executions.
 template <class Test> Verdict explore(const Options& options) {
-  rl::test_params params;
-  params.output_stream = &detail::nowhere();
-  params.progress_stream = &detail::nowhere();
-  params.execution_depth_limit = 3000;
-  constexpr int threads = Test::params::thread_count;
-#ifndef SLAT_MODEL_MUTANT // refuted at random only; saves most of the time to compile
-  if (options.search == Search::full) {
-    params.search_type = rl::sched_full;
-    return detail::explore_with<Test, rl::full_search_scheduler<threads>>(params, options);
-  }
-  if (options.search == Search::bound) {
-    params.search_type = rl::sched_bound;
-    params.context_bound = options.preemptions;
-    return detail::explore_with<Test, rl::context_bound_scheduler<threads>>(params, options);
-  }
-#endif
+  rl::test_params params = detail::quiet_params();
   const std::uint64_t first = (options.seed << 32) + 1;
   params.search_type = rl::sched_random;
   params.iteration_count = first + options.executions - 1;
   params.initial_state = std::to_string(first).append(" ").c_str();
+  constexpr int threads = Test::params::thread_count;
   return detail::explore_with<Test, RandomScheduler<threads>>(params, options);
+}
+
+/// The same, and for models that are small enough all executions with a bounded number of
+/// preemptions. (Another scheduler is another instance of all of relacy: it takes long to compile.)
+template <class Test> Verdict explore_all(const Options& options) {
+#ifndef SLAT_MODEL_ONLY // negative controls are refuted at random
+  if (options.search == Search::bound) {
+    rl::test_params params = detail::quiet_params();
+    params.search_type = rl::sched_bound;
+    params.context_bound = options.preemptions;
+    constexpr int threads = Test::params::thread_count;
+    return detail::explore_with<Test, rl::context_bound_scheduler<threads>>(params, options);
+  }
+#endif
+  return explore<Test>(options);
+}
+
+/// A negative control compiles the one scenario that it needs: relacy is instantiated anew for each.
+consteval bool is_built([[maybe_unused]] std::string_view name) {
+#ifdef SLAT_MODEL_ONLY
+  return name == SLAT_MODEL_ONLY;
+#else
+  return true;
+#endif
+}
+
+template <bool Built, class Test> consteval Scenario scenario(const char* name) {
+  if constexpr (Built) return {name, explore<Test>, false};
+  return {};
+}
+
+template <bool Built, class Test> consteval Scenario small_scenario(const char* name) {
+  if constexpr (Built) return {name, explore_all<Test>, true};
+  return {};
 }
 
 /// main() of every model; its usage is printed with --help.
@@ -107,3 +130,9 @@ int run_models(int argc, char** argv, std::span<const Scenario> scenarios);
 
 /// The property itself: a model whose execution gets here with a false condition is refuted.
 #define MODEL_CHECK(condition) RL_ASSERT(condition)
+
+/// Entries of a model's table: a name and a model, which may have commas.
+#define MODEL_SCENARIO(name, ...)                                                                  \
+  ::slat::model::scenario<::slat::model::is_built(name), __VA_ARGS__>(name)
+#define MODEL_SMALL_SCENARIO(name, ...)                                                            \
+  ::slat::model::small_scenario<::slat::model::is_built(name), __VA_ARGS__>(name)

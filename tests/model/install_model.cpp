@@ -120,11 +120,11 @@ struct WalkerSeesContent : Model<WalkerSeesContent, 3> {
 };
 
 constexpr Scenario scenarios[] = {
-    {"one_invalidator", explore<FaultsAndInvalidators<2, 1, 2>>},
-    {"two_invalidators", explore<FaultsAndInvalidators<2, 2, 1>>},
-    {"one_fault", explore<FaultsAndInvalidators<1, 1, 2>>},
-    {"upgrade", explore<Upgrade>},
-    {"walker_sees_content", explore<WalkerSeesContent>},
+    MODEL_SCENARIO("one_invalidator", FaultsAndInvalidators<2, 1, 2>),
+    MODEL_SCENARIO("two_invalidators", FaultsAndInvalidators<2, 2, 1>),
+    MODEL_SMALL_SCENARIO("one_fault", FaultsAndInvalidators<1, 1, 1>),
+    MODEL_SCENARIO("upgrade", Upgrade),
+    MODEL_SMALL_SCENARIO("walker_sees_content", WalkerSeesContent),
 };
 
 } // namespace

@@ -1,14 +1,15 @@
 slat_model(invalidate)
 slat_model_check(I20_I21_invalidate_faults_against_one MODEL invalidate SCENARIO one_invalidator
   ARGS --executions 200000)
-slat_model_check(I20_I21_invalidate_every_two_preemptions MODEL invalidate SCENARIO one_fault ARGS --search bound)
+slat_model_check(I20_I21_invalidate_every_two_preemptions MODEL invalidate SCENARIO one_fault
+  ARGS --search bound --seconds 120)
 slat_model_check(I20_I22_invalidate_parallel_ranges MODEL invalidate SCENARIO parallel_ranges
   ARGS --executions 200000)
 slat_model_check(I20_I22_invalidate_hull MODEL invalidate SCENARIO hull ARGS --executions 200000)
 slat_model_check(I22_invalidate_nested_ranges MODEL invalidate SCENARIO nested_ranges ARGS --executions 100000)
 slat_model_check(I22_invalidate_wait_wakes MODEL invalidate SCENARIO wait_wakes ARGS --executions 200000)
 slat_model_check(I22_invalidate_wait_every_three_preemptions MODEL invalidate SCENARIO wait_wakes_one
-  ARGS --search bound --preemptions 3)
+  ARGS --search bound --preemptions 3 --seconds 120)
 
 set(header mmu/invalidate_seq.hpp)
 set(model tests/model/invalidate_model.cpp)

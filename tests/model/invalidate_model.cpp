@@ -96,14 +96,14 @@ struct Memory {
 };
 
 /// Faults on page 0 against one thread that invalidates it again and again.
-template <int Faults, std::uint64_t FirstSeq>
-struct OneInvalidator : Model<OneInvalidator<Faults, FirstSeq>, Faults + 1> {
+template <int Faults, int Rounds, std::uint64_t FirstSeq>
+struct OneInvalidator : Model<OneInvalidator<Faults, Rounds, FirstSeq>, Faults + 1> {
   void setup() { memory.populate(); }
 
   void invariant() { memory.invariant(); }
 
   void thread(unsigned index) {
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < Rounds; ++i)
       if (index == 0)
         memory.invalidate(0, 1);
       else
@@ -206,13 +206,13 @@ struct WaitWakes : Model<WaitWakes<Waiters, Ranges>, Waiters + 1> {
 constexpr std::uint64_t before_wrap = ~std::uint64_t(0);
 
 constexpr Scenario scenarios[] = {
-    {"one_invalidator", explore<OneInvalidator<2, before_wrap>>},
-    {"one_fault", explore<OneInvalidator<1, 0>>},
-    {"parallel_ranges", explore<ParallelRanges>},
-    {"hull", explore<Hull>},
-    {"nested_ranges", explore<NestedRanges>},
-    {"wait_wakes", explore<WaitWakes<2, 2>>},
-    {"wait_wakes_one", explore<WaitWakes<1, 1>>},
+    MODEL_SCENARIO("one_invalidator", OneInvalidator<2, 2, before_wrap>),
+    MODEL_SMALL_SCENARIO("one_fault", OneInvalidator<1, 1, 0>),
+    MODEL_SCENARIO("parallel_ranges", ParallelRanges),
+    MODEL_SCENARIO("hull", Hull),
+    MODEL_SCENARIO("nested_ranges", NestedRanges),
+    MODEL_SCENARIO("wait_wakes", WaitWakes<2, 2>),
+    MODEL_SMALL_SCENARIO("wait_wakes_one", WaitWakes<1, 1>),
 };
 
 } // namespace

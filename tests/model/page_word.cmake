@@ -1,9 +1,10 @@
 slat_model(page_word)
 slat_model_check(page_word_lock_excludes_and_wakes MODEL page_word SCENARIO lock_excludes ARGS --executions 200000)
-slat_model_check(page_word_lock_every_two_preemptions MODEL page_word SCENARIO lock_excludes_two ARGS --search bound)
+slat_model_check(page_word_lock_every_two_preemptions MODEL page_word SCENARIO lock_excludes_two
+  ARGS --search bound --seconds 120)
 slat_model_check(I40_page_word_filled_once MODEL page_word SCENARIO fill_once ARGS --executions 200000)
 slat_model_check(I40_page_word_filled_once_every_two_preemptions MODEL page_word SCENARIO fill_once_two
-  ARGS --search bound)
+  ARGS --search bound --seconds 120)
 slat_model_check(I40_page_word_filled_once_per_emptying MODEL page_word SCENARIO fill_and_empty
   ARGS --executions 200000)
 slat_model_check(I31_page_word_flags_survive MODEL page_word SCENARIO flags_survive ARGS --executions 50000)

@@ -142,9 +142,12 @@ struct FlagsSurvive : Model<FlagsSurvive, 3> {
 };
 
 constexpr Scenario scenarios[] = {
-    {"lock_excludes", explore<LockExcludes<3>>},  {"lock_excludes_two", explore<LockExcludes<2>>},
-    {"fill_once", explore<FillOnce<3>>},          {"fill_once_two", explore<FillOnce<2>>},
-    {"fill_and_empty", explore<FillAndEmpty<2>>}, {"flags_survive", explore<FlagsSurvive>},
+    MODEL_SCENARIO("lock_excludes", LockExcludes<3>),
+    MODEL_SMALL_SCENARIO("lock_excludes_two", LockExcludes<2>),
+    MODEL_SCENARIO("fill_once", FillOnce<3>),
+    MODEL_SMALL_SCENARIO("fill_once_two", FillOnce<2>),
+    MODEL_SCENARIO("fill_and_empty", FillAndEmpty<2>),
+    MODEL_SCENARIO("flags_survive", FlagsSurvive),
 };
 
 } // namespace

@@ -1,7 +1,8 @@
 slat_model(srcu)
 slat_model_check(I16_I23_srcu_two_readers MODEL srcu SCENARIO two_readers ARGS --executions 60000)
 slat_model_check(I16_I23_srcu_readers_share_a_slot MODEL srcu SCENARIO shared_slot ARGS --executions 40000)
-slat_model_check(I16_I23_srcu_every_two_preemptions MODEL srcu SCENARIO one_reader ARGS --search bound --preemptions 2)
+slat_model_check(I16_I23_srcu_every_two_preemptions MODEL srcu SCENARIO one_reader
+  ARGS --search bound --seconds 120)
 
 set(header mmu/srcu_core.hpp)
 set(freed "DATA RACE" "USER ASSERT FAILED")

@@ -46,10 +46,10 @@ struct GracePeriod : Model<GracePeriod<Readers, Sections, Rounds, First, OneSlot
 constexpr std::uint32_t before_wrap = ~std::uint32_t(0);
 
 constexpr Scenario scenarios[] = {
-    {"one_reader", explore<GracePeriod<1, 1, 2, 0, false>>},
-    {"two_readers_once", explore<GracePeriod<2, 1, 1, 0, false>>},
-    {"two_readers", explore<GracePeriod<2, 2, 2, before_wrap, false>>},
-    {"shared_slot", explore<GracePeriod<2, 2, 2, before_wrap - 1, true>>},
+    MODEL_SMALL_SCENARIO("one_reader", GracePeriod<1, 1, 2, 0, false>),
+    MODEL_SCENARIO("two_readers_once", GracePeriod<2, 1, 1, 0, false>),
+    MODEL_SCENARIO("two_readers", GracePeriod<2, 2, 2, before_wrap, false>),
+    MODEL_SCENARIO("shared_slot", GracePeriod<2, 2, 2, before_wrap - 1, true>),
 };
 
 } // namespace

@@ -1,18 +1,20 @@
 slat_model(vma)
 slat_model_check(I02_I08_vma_writer_excludes_readers MODEL vma SCENARIO writer_excludes_readers
   ARGS --executions 200000)
-slat_model_check(I02_I06_vma_every_two_preemptions MODEL vma SCENARIO writer_excludes_one_reader ARGS --search bound)
+slat_model_check(I02_I06_vma_every_two_preemptions MODEL vma SCENARIO writer_excludes_one_reader
+  ARGS --search bound --seconds 120)
 slat_model_check(I09_vma_sequence_passes_2_31 MODEL vma SCENARIO sequence_passes_2_31 ARGS --executions 50000)
 slat_model_check(I09_vma_sequence_passes_2_32 MODEL vma SCENARIO sequence_passes_2_32 ARGS --executions 50000)
 slat_model_check(I09_vma_sequence_wraps MODEL vma SCENARIO sequence_wraps ARGS --executions 100000)
 slat_model_check(I01_I03_I07_vma_detach_and_reuse MODEL vma SCENARIO detach_and_reuse ARGS --executions 200000)
 slat_model_check(I03_vma_detach_every_two_preemptions MODEL vma SCENARIO detach_and_reuse_one_reader
-  ARGS --search bound)
+  ARGS --search bound --seconds 120)
 slat_model_check(I01_I05_vma_recycled_into_another_mm MODEL vma SCENARIO recycled_into_another_mm
   ARGS --executions 200000)
 slat_model_check(I01_I05_vma_recycled_at_equal_sequences MODEL vma SCENARIO recycled_at_equal_sequences
   ARGS --executions 100000)
-slat_model_check(I05_vma_recycled_every_two_preemptions MODEL vma SCENARIO recycled_one_reader ARGS --search bound)
+slat_model_check(I05_vma_recycled_every_two_preemptions MODEL vma SCENARIO recycled_one_reader
+  ARGS --search bound --seconds 120)
 
 set(header mmu/vma_lock/vma_refcount.hpp)
 set(torn "DATA RACE" "USER ASSERT FAILED")
