@@ -131,6 +131,11 @@ int run_models(int argc, char** argv, std::span<const Scenario> scenarios);
 /// The property itself: a model whose execution gets here with a false condition is refuted.
 #define MODEL_CHECK(condition) RL_ASSERT(condition)
 
+/// The same where it is enough to get there.
+#define MODEL_FAIL(what)                                                                           \
+  ::rl::ctx().fail_test(what, ::rl::test_result_user_assert_failed,                                \
+                        ::slat::model::info(::slat::model::Where::current()))
+
 /// Entries of a model's table: a name and a model, which may have commas.
 #define MODEL_SCENARIO(name, ...)                                                                  \
   ::slat::model::scenario<::slat::model::is_built(name), __VA_ARGS__>(name)

@@ -68,7 +68,7 @@ template <int Threads> struct FillOnce : Model<FillOnce<Threads>, Threads> {
         page.word.wait_unowned();
         break;
       case FillClaim::poisoned:
-        MODEL_CHECK(!"nobody poisons this page");
+        MODEL_FAIL("nobody poisons this page");
       }
     }
   }
