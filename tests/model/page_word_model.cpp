@@ -1,0 +1,158 @@
+// PageWord: lock and claim exclude each other, every waiter is woken, and a page is filled once for
+// each time it was emptied.
+#include "mmu/page_word.hpp"
+
+#include "model/harness.hpp"
+
+namespace slat::model {
+namespace {
+
+using mmu::FillClaim;
+using mmu::PageBits;
+using mmu::PageState;
+
+/// The page and what it guards.
+struct ModelPage {
+  mmu::PageWordOf<RelacyAtomics> word;
+  RelacyAtomics::var<int> filled; // since it was last emptied
+  RelacyAtomics::var<int> content;
+
+  void fill(PageState to) {
+    MODEL_CHECK(filled.get() == 0);
+    if (to == PageState::present) {
+      filled.set(1);
+      content.set(1);
+    }
+    word.finish_fill(to);
+  }
+
+  void at_rest() const { MODEL_CHECK(!word.read().owned() && !word.read().has(PageBits::waiters)); }
+};
+
+/// Everybody locks, changes what the lock guards, unlocks; one also waits first.
+template <int Threads> struct LockExcludes : Model<LockExcludes<Threads>, Threads> {
+  void thread(unsigned index) {
+    if (index == 0) page.word.wait_unowned();
+    for (int i = 0; i < 2; ++i) {
+      page.word.lock();
+      page.content.set(page.content.get() + 1);
+      page.word.unlock();
+    }
+  }
+
+  void after() {
+    page.at_rest();
+    MODEL_CHECK(page.content.get() == 2 * Threads);
+  }
+
+  ModelPage page;
+};
+
+/// Faults only: whoever is told "present" may read what the filler wrote.
+template <int Threads> struct FillOnce : Model<FillOnce<Threads>, Threads> {
+  void thread(unsigned index) {
+    bool calls_off = index == 0; // its first claim fails for want of memory, say
+    for (;;) {
+      PageState was{};
+      switch (page.word.claim_fill(was)) {
+      case FillClaim::claimed:
+        MODEL_CHECK(was == PageState::none);
+        page.fill(calls_off ? was : PageState::present);
+        if (!calls_off) return;
+        calls_off = false;
+        break;
+      case FillClaim::present:
+        MODEL_CHECK(page.content.get() == 1);
+        return;
+      case FillClaim::busy:
+        page.word.wait_unowned();
+        break;
+      case FillClaim::poisoned:
+        MODEL_FAIL("nobody poisons this page");
+      }
+    }
+  }
+
+  void after() {
+    page.at_rest();
+    MODEL_CHECK(page.filled.get() == 1);
+  }
+
+  ModelPage page;
+};
+
+/// Faults that fill and lock the page for an install, an invalidator that empties it, and a flag set
+/// from outside.
+template <int Faults> struct FillAndEmpty : Model<FillAndEmpty<Faults>, Faults + 1> {
+  void thread(unsigned index) {
+    if (index == Faults) return empty();
+    for (int i = 0; i < 2; ++i) fault();
+    page.word.set_flags(PageBits::dirty);
+  }
+
+  void after() { page.at_rest(); }
+
+  void fault() {
+    PageState was{};
+    const FillClaim claim = page.word.claim_fill(was);
+    if (claim == FillClaim::busy) return page.word.wait_unowned();
+    if (claim == FillClaim::claimed) page.fill(PageState::present);
+    if (!page.word.try_lock_present()) return;
+    MODEL_CHECK(page.filled.get() == 1 && page.content.get() == 1);
+    page.word.unlock(PageBits::accessed);
+  }
+
+  void empty() {
+    for (int i = 0; i < 2; ++i) {
+      page.word.lock();
+      if (page.word.read().state() == PageState::present) {
+        page.filled.set(0);
+        page.content.set(0);
+        page.word.unlock_empty();
+      } else {
+        page.word.unlock();
+      }
+    }
+  }
+
+  ModelPage page;
+};
+
+/// Flags set from outside while the lock changes hands are not lost, and neither is the slot.
+struct FlagsSurvive : Model<FlagsSurvive, 3> {
+  void setup() {
+    PageState was{};
+    MODEL_CHECK(page.word.claim_fill(was) == FillClaim::claimed);
+    page.fill(PageState::present);
+  }
+
+  void thread(unsigned index) {
+    if (index == 0) return page.word.set_flags(PageBits::dirty);
+    page.word.lock();
+    page.word.unlock(index == 1 ? PageBits::accessed : PageBits::installed);
+  }
+
+  void after() {
+    page.at_rest();
+    MODEL_CHECK(page.word.read().has(PageBits::dirty | PageBits::accessed | PageBits::installed));
+    MODEL_CHECK(page.word.read().state() == PageState::present);
+  }
+
+  ModelPage page;
+};
+
+constexpr Scenario scenarios[] = {
+    MODEL_SCENARIO("lock_excludes", LockExcludes<3>),
+    MODEL_SMALL_SCENARIO("lock_excludes_two", LockExcludes<2>),
+    MODEL_SCENARIO("fill_once", FillOnce<3>),
+    MODEL_SMALL_SCENARIO("fill_once_two", FillOnce<2>),
+    MODEL_SCENARIO("fill_and_empty", FillAndEmpty<2>),
+    MODEL_SCENARIO("flags_survive", FlagsSurvive),
+};
+
+} // namespace
+} // namespace slat::model
+
+int main(int argc, char** argv) {
+  return slat::model::run_models(argc, argv, slat::model::scenarios);
+}
