@@ -171,7 +171,15 @@ TEST_F(FaultRace, I21_range_that_ended_since_the_snapshot_makes_the_fault_retry)
   EXPECT_EQ(world.mmu.calls().size(), 1u) << "installed only after the second look";
 }
 
-TEST_F(FaultRace, I20_zap_waits_for_an_install_under_way) {
+struct InstallUnderWay : FaultRace, ::testing::WithParamInterface<const char*> {
+  Result<void> change() {
+    const std::string_view what = GetParam();
+    if (what == "unmap") return world.mm.unmap(at, page_size);
+    return world.mm.advise(at, page_size, what == "remove" ? Advice::remove : Advice::dontneed);
+  }
+};
+
+TEST_P(InstallUnderWay, I20_change_waits_until_it_is_over) {
   Latch installing;
   Latch go_on;
   std::atomic<bool> mapped{false};
@@ -181,25 +189,25 @@ TEST_F(FaultRace, I20_zap_waits_for_an_install_under_way) {
     mapped = true;
     return InstallResult{InstallStatus::installed, call.pages};
   };
-  for (const bool remove : {false, true}) {
-    SCOPED_TRACE(remove);
-    if (remove) break; // the latches serve once; the second case is below
-    std::thread fault([&] { EXPECT_EQ(world.fault(at).result, FaultResult::done); });
-    installing.wait();
-    std::atomic<bool> zapped{false};
-    std::thread zapper([&] {
-      EXPECT_TRUE(world.mm.advise(at, page_size, Advice::dontneed));
-      EXPECT_TRUE(mapped) << "zapped under an install that goes on";
-      zapped = true;
-    });
-    EXPECT_TRUE(eventually([&] { return world.backing->word(0).read().has(PageBits::waiters); }));
-    EXPECT_TRUE(stays([&] { return !zapped.load(); }));
-    go_on.open();
-    zapper.join();
-    fault.join();
-    EXPECT_FALSE(world.backing->word(0).read().has(PageBits::installed));
-  }
+  std::thread fault([&] { EXPECT_EQ(world.fault(at).result, FaultResult::done); });
+  installing.wait();
+  std::atomic<bool> changed{false};
+  std::thread changer([&] {
+    EXPECT_TRUE(change());
+    EXPECT_TRUE(mapped) << "cut off under an install that goes on";
+    changed = true;
+  });
+  EXPECT_TRUE(eventually([&] { return world.backing->word(0).read().has(PageBits::waiters); }));
+  EXPECT_TRUE(stays([&] { return !changed.load(); }));
+  EXPECT_EQ(testing::allocated_pages(*world.backing), 1u) << "freed under an install";
+  go_on.open();
+  changer.join();
+  fault.join();
+  EXPECT_FALSE(world.backing->word(0).read().has(PageBits::installed));
 }
+
+INSTANTIATE_TEST_SUITE_P(Against, InstallUnderWay, ::testing::Values("zap", "remove", "unmap"),
+                         [](const auto& tested) { return std::string(tested.param); });
 
 TEST_F(FaultRace, I13_fault_during_an_unmap_waits_and_finds_nothing) {
   FakeNotifier notifier;

@@ -55,6 +55,7 @@ TEST_F(NotifierRace, I19_nested_range_passes_a_registration_that_waits_for_the_o
     auto inner = chain.invalidate_range_start(other_page); // a deadlock if it queued up
     ASSERT_TRUE(inner);
     EXPECT_FALSE(registered);
+    EXPECT_EQ(there.starts.load(), 0) << "told of the inner range, and not of the outer one";
   }
   outer->end();
   late.join();
