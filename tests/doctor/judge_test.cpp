@@ -48,6 +48,11 @@ struct Case {
   std::function<void(HostFacts&)> change;
 };
 
+// CTest takes it for the test's name: bytes and addresses would change from run to run.
+void PrintTo(const Case& c, std::ostream* out) {
+  *out << c.what;
+}
+
 std::vector<Case> cases() {
   using enum Status;
   const auto error = [](kvm::Errc code, int os_error, const char* text) {
