@@ -14,13 +14,27 @@ namespace slat::vmm {
 
 namespace {
 
-/// The kick signal only has to interrupt KVM_RUN: its handler does nothing.
+/// The vCPU that this thread runs, for the signal handler.
+thread_local kvm::Vcpu* current_vcpu = nullptr;
+
+/// A poisoned page of guest memory reaches the vCPU's thread as SIGBUS, out of KVM_RUN: leave the guest. The fault
+/// service has said already why the machine ends. Any other SIGBUS is a bug, and ends the process as it would have.
+void on_sigbus(int) {
+  if (current_vcpu != nullptr)
+    current_vcpu->request_exit();
+  else
+    std::signal(SIGBUS, SIG_DFL); // the access is repeated, and then fatal
+}
+
+/// The kick signal only has to interrupt KVM_RUN: its handler does nothing. Both handlers are there before any vCPU is.
 int kick_signal() {
   static const int number = [] {
     struct sigaction action{};
-    action.sa_handler = [](int) {};
     sigemptyset(&action.sa_mask);
+    action.sa_handler = [](int) {};
     sigaction(SIGRTMIN, &action, nullptr);
+    action.sa_handler = on_sigbus;
+    sigaction(SIGBUS, &action, nullptr);
     return SIGRTMIN;
   }();
   return number;
@@ -51,6 +65,7 @@ Result<void> VcpuThread::start() {
     thread_ = std::thread([this] { run(); });
   } catch (const std::system_error& error) {                   // std::thread's only way to say no
     state_.store(VcpuState::ended, std::memory_order_release); // pairs with state()
+    on_end_(index_, VcpuEnd{});
     return fail(
         Errc::host_limit, error.code().value(),
         fmt::format("cannot start the thread of vCPU {}: {}", index_, error.code().message()));
@@ -83,6 +98,7 @@ void VcpuThread::set_running_thread(std::optional<pthread_t> thread) {
 
 void VcpuThread::run() {
   pthread_setname_np(pthread_self(), fmt::format("slat-vcpu-{}", index_).c_str());
+  current_vcpu = &vcpu_;
   set_running_thread(pthread_self());
   mmu::InvalidateSeq& sequence = ram_->mm().notifiers().sequence();
   std::optional<VcpuEnd> end;
@@ -99,6 +115,7 @@ void VcpuThread::run() {
     }
   }
   set_running_thread(std::nullopt);
+  current_vcpu = nullptr;
   state_.store(VcpuState::ended, std::memory_order_release); // pairs with state()
   on_end_(index_, *end);
 }

@@ -14,6 +14,24 @@ function(slat_library name)
   target_link_libraries(slat_${name} PUBLIC ${ARG_DEPENDS} PRIVATE $<BUILD_INTERFACE:slat_options>)
 endfunction()
 
+# What makes tests compile in less than half the time: GoogleTest and the standard headers compiled once, and light
+# optimisation, for it is the product that has to be fast.
+function(slat_use_test_headers name)
+  set(light $<$<NOT:$<CONFIG:Debug>>:-O1;-g1>)
+  target_compile_options(${name} PRIVATE ${light})
+  if(NOT TARGET slat_test_headers)
+    set(source "${PROJECT_BINARY_DIR}/slat_test_headers.cpp")
+    file(CONFIGURE OUTPUT "${source}" CONTENT "// Only its precompiled header matters.\n")
+    add_executable(slat_test_headers "${source}")
+    target_link_libraries(slat_test_headers PRIVATE slat_options GTest::gmock GTest::gtest_main)
+    target_compile_options(slat_test_headers PRIVATE ${light})
+    target_precompile_headers(slat_test_headers PRIVATE
+      <gmock/gmock.h> <gtest/gtest.h> <algorithm> <array> <atomic> <chrono> <condition_variable> <functional>
+      <map> <memory> <mutex> <optional> <random> <span> <string> <thread> <vector>)
+  endif()
+  target_precompile_headers(${name} REUSE_FROM slat_test_headers)
+endfunction()
+
 # A GoogleTest executable; every test case becomes a CTest test of its own.
 #   slat_test(name SOURCES ... LIBS ... [LABELS ...] [TIMEOUT seconds] [SERIAL])
 function(slat_test name)
@@ -26,6 +44,7 @@ function(slat_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_LIBS} slat_options GTest::gmock GTest::gtest_main)
+  slat_use_test_headers(${name})
   set(props LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT})
   if(ARG_SERIAL)
     list(APPEND props RUN_SERIAL ON)
