@@ -1,5 +1,7 @@
 #include "model_stage2.hpp"
 
+#include <thread>
+
 namespace slat::torture {
 
 namespace {
@@ -72,6 +74,9 @@ void ModelStage2::flush_range(std::uintptr_t start, std::uintptr_t end) {
 
 void ModelStage2::invalidate_range_end(const mmu::NotifierRange& range) {
   if (!changes_pages(range.event)) return;
+  // Time for a fault that was preempted before the range to come back with what it had resolved.
+  if (ends_.fetch_add(1, std::memory_order_relaxed) % 4 == 0)
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
   each_page(range.start, range.end, [&](std::uint64_t page) {
     check(translate(page) == 0, "page {} is mapped ({}) at the end of its invalidation (I20)", page,
           kind_ == Kind::frozen ? "frozen" : "locked");
