@@ -83,7 +83,9 @@ TEST_F(Boot, WorksWithEveryWayToServeFaults) {
 }
 
 TEST_F(Boot, TakesABareMemorySizeToo) {
-  EXPECT_EQ(run_slat(boot_hello("exit=7", {"--memory", "32M"})).exit_code, 7);
+  const Ended ended =
+      run_slat({"boot", "--kernel", hello_image(), "--cmdline", "exit=7", "--memory", "32M"});
+  EXPECT_EQ(ended.exit_code, 7);
 }
 
 TEST_F(Boot, EndsWhereNobodyReadsItsOutput) {
