@@ -21,13 +21,13 @@ TEST_F(Boot, PrintsTheGuestsBannerAndNothingElse) {
   EXPECT_EQ(ended.err, "");
   EXPECT_THAT(ended.out, HasSubstr("Hello from a slat guest."));
   EXPECT_THAT(ended.out, HasSubstr("some words"));
-  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 1\n"));
+  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 1\r\n"));
 }
 
 TEST_F(Boot, TellsTheGuestHowManyVcpusThereAre) {
   const Ended ended = run_slat(boot_hello("", {"--cpus", "2"}));
   EXPECT_EQ(ended.exit_code, 0);
-  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 2\n"));
+  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 2\r\n"));
 }
 
 TEST_F(Boot, PassesTheGuestsExitCodeOn) {
