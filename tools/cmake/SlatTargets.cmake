@@ -9,6 +9,7 @@ function(slat_library name)
   add_library(slat_${name} STATIC ${ARG_SOURCES})
   add_library(slat::${name} ALIAS slat_${name})
   set_target_properties(slat_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(slat_${name} PUBLIC cxx_std_20) # the headers need it, in other projects too
   target_include_directories(slat_${name} PUBLIC
     $<BUILD_INTERFACE:${root}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/slat>)
   target_link_libraries(slat_${name} PUBLIC ${ARG_DEPENDS} PRIVATE $<BUILD_INTERFACE:slat_options>)
