@@ -27,10 +27,10 @@ bool made_to_fail() {
 }
 
 tl::unexpected<Error> failed(int error, std::string what) {
-  const Errc code = error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE
+  const Errc code = error == ENOMEM || error == ENOSPC || error == EMFILE || error == ENFILE ||
+                            error == EFBIG // over RLIMIT_FSIZE
                         ? Errc::no_memory
-                    : error == EEXIST ? Errc::exists
-                                      : Errc::os_failed;
+                        : error == EEXIST ? Errc::exists : Errc::os_failed;
   return fail(code, error, fmt::format("{}: {}", what, std::strerror(error)));
 }
 

@@ -34,6 +34,11 @@ class File {
 };
 
 tl::unexpected<Error> unreadable(std::string_view name, std::string_view doing, int os_error) {
+  if (os_error == EMFILE || os_error == ENFILE)
+    return fail(
+        Errc::host_limit, os_error,
+        fmt::format("kernel '{}': cannot {} it: {}; raise the limit on open files (ulimit -n)",
+                    name, doing, std::generic_category().message(os_error)));
   const bool denied = os_error == EACCES || os_error == EPERM;
   std::string_view mend = "check the path";
   if (denied) mend = "make it readable for this user";

@@ -34,8 +34,10 @@ Result<std::unique_ptr<FaultService>> FaultService::start(mmu::AddressSpace& mm,
   std::unique_ptr<FaultService> service(new FaultService(mm, uffd, options, std::move(on_failure)));
   service->stop_ = kvm::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (service->stop_.get() < 0)
-    return fail(Errc::host_limit, errno,
-                fmt::format("cannot create an eventfd: {}", std::strerror(errno)));
+    return fail(
+        Errc::host_limit, errno,
+        fmt::format("cannot create an eventfd: {}; raise the limit on open files (ulimit -n)",
+                    std::strerror(errno)));
   for (unsigned i = 0; i < options.threads; ++i) {
     try {
       service->threads_.emplace_back([service = service.get()] { service->run(); });

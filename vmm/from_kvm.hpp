@@ -4,6 +4,8 @@
 #include "kvm/error.hpp"
 #include "vmm/error.hpp"
 
+#include <cerrno>
+
 namespace slat::vmm {
 
 [[nodiscard]] inline Errc from_kvm(kvm::Errc code) {
@@ -24,7 +26,10 @@ namespace slat::vmm {
 
 /// `if (!r) return from_kvm(r);`
 template <class T> [[nodiscard]] tl::unexpected<Error> from_kvm(kvm::Result<T>& result) {
-  return fail(from_kvm(result.error().code), result.error().os_error,
+  const int os_error = result.error().os_error;
+  // Whichever call it was that found no descriptor left: that is a limit, and no failure.
+  const bool limit = os_error == EMFILE || os_error == ENFILE;
+  return fail(limit ? Errc::host_limit : from_kvm(result.error().code), os_error,
               std::move(result.error().message));
 }
 

@@ -56,8 +56,10 @@ Result<void> Machine::open_host() {
   if (auto ok = vm_->set_tss_address(tss_address); !ok) return from_kvm(ok);
   ended_fd_ = kvm::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (ended_fd_.get() < 0)
-    return fail(Errc::host_limit, errno,
-                fmt::format("cannot create an eventfd: {}", std::strerror(errno)));
+    return fail(
+        Errc::host_limit, errno,
+        fmt::format("cannot create an eventfd: {}; raise the limit on open files (ulimit -n)",
+                    std::strerror(errno)));
   return {};
 }
 

@@ -21,13 +21,13 @@ TEST_F(Boot, PrintsTheGuestsBannerAndNothingElse) {
   EXPECT_EQ(ended.err, "");
   EXPECT_THAT(ended.out, HasSubstr("Hello from a slat guest."));
   EXPECT_THAT(ended.out, HasSubstr("some words"));
-  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 1\n"));
+  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 1\r\n"));
 }
 
 TEST_F(Boot, TellsTheGuestHowManyVcpusThereAre) {
   const Ended ended = run_slat(boot_hello("", {"--cpus", "2"}));
   EXPECT_EQ(ended.exit_code, 0);
-  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 2\n"));
+  EXPECT_THAT(ended.out, HasSubstr("vCPUs: 2\r\n"));
 }
 
 TEST_F(Boot, PassesTheGuestsExitCodeOn) {
@@ -83,7 +83,9 @@ TEST_F(Boot, WorksWithEveryWayToServeFaults) {
 }
 
 TEST_F(Boot, TakesABareMemorySizeToo) {
-  EXPECT_EQ(run_slat(boot_hello("exit=7", {"--memory", "32M"})).exit_code, 7);
+  const Ended ended =
+      run_slat({"boot", "--kernel", hello_image(), "--cmdline", "exit=7", "--memory", "32M"});
+  EXPECT_EQ(ended.exit_code, 7);
 }
 
 TEST_F(Boot, EndsWhereNobodyReadsItsOutput) {

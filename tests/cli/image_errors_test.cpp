@@ -57,7 +57,7 @@ TEST_F(BadImage, EmptyFile) {
 TEST_F(BadImage, Text) {
   EXPECT_THAT(
       boot_content("#!/bin/sh\necho this is not a kernel, but it is longer than a header\n"),
-      refused(65, {"kernel", "not an ELF"}));
+      refused(65, {"kernel", "script"}));
 }
 
 TEST_F(BadImage, BzImage) {
@@ -78,7 +78,7 @@ TEST_F(BadImage, OtherMachine) {
 TEST_F(BadImage, ThirtyTwoBits) {
   ElfBuilder elf = vmm::valid_kernel();
   elf.header.e_ident[EI_CLASS] = ELFCLASS32;
-  EXPECT_THAT(boot_bytes(elf.build()), refused(65, {"kernel", "32-bit"}));
+  EXPECT_THAT(boot_bytes(elf.build()), refused(65, {"kernel", "not a 64-bit ELF"}));
 }
 
 TEST_F(BadImage, TruncatedAnywhere) {
@@ -100,7 +100,7 @@ TEST_F(BadImage, TruncatedHello) {
 TEST_F(BadImage, SegmentOutsideOfRam) {
   ElfBuilder elf = vmm::valid_kernel();
   elf.programs[1].p_paddr = 0x40000000;
-  EXPECT_THAT(boot_bytes(elf.build()), refused(65, {"kernel", "0x40000000", "--memory"}));
+  EXPECT_THAT(boot_bytes(elf.build()), refused(65, {"kernel", "0x40000000", "more memory"}));
 }
 
 TEST_F(BadImage, SegmentThatWraps) {

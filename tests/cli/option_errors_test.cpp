@@ -12,6 +12,14 @@ struct Case {
   std::vector<std::string> words;
 };
 
+void PrintTo(const Case& bad, std::ostream* stream) {
+  *stream << bad.name;
+}
+
+std::string name_of(const testing::TestParamInfo<Case>& test) {
+  return test.param.name;
+}
+
 class BadOptions : public testing::TestWithParam<Case> {};
 
 TEST_P(BadOptions, GetOneLineAndExitCode64) {
@@ -29,8 +37,8 @@ std::vector<std::string> memory(const std::string& value) {
 INSTANTIATE_TEST_SUITE_P(
     Words, BadOptions,
     testing::Values(
-        Case{"NoCommand", {}, {"subcommand"}}, Case{"UnknownCommand", {"fly"}, {"fly"}},
-        Case{"UnknownOption", {"--fast"}, {"--fast"}},
+        Case{"NoCommand", {}, {"no command", "boot, stress"}},
+        Case{"UnknownCommand", {"fly"}, {"fly"}}, Case{"UnknownOption", {"--fast"}, {"--fast"}},
         Case{"UnknownOptionOfBoot", with({"--fast"}), {"--fast"}},
         Case{"BootWithoutKernel", {"boot"}, {"--kernel"}},
         Case{"StrayWord", with({"stray"}), {"stray"}},
@@ -43,7 +51,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"SecondsAndPasses", {"stress", "--seconds", "1", "--passes", "1"}, {"--passes"}},
         Case{"ZeroSeconds", {"stress", "--seconds", "0"}, {"--seconds"}},
         Case{"WriteAbove100", {"stress", "--write", "101"}, {"--write", "101"}}),
-    [](const auto& info) { return info.param.name; });
+    name_of);
 
 INSTANTIATE_TEST_SUITE_P(
     Numbers, BadOptions,
@@ -59,7 +67,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"FaultAroundTooLarge", with({"--fault-around", "1024"}), {"--fault-around", "512"}},
         Case{"FaultAroundNotANumber", with({"--fault-around", "some"}), {"--fault-around", "some"}},
         Case{"FaultThreadsTooMany", with({"--fault-threads", "100000"}), {"--fault-threads"}}),
-    [](const auto& info) { return info.param.name; });
+    name_of);
 
 INSTANTIATE_TEST_SUITE_P(
     Memory, BadOptions,
@@ -76,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"NoSize", memory("size="), {"--memory"}},
         Case{"UnknownKey", memory("size=16M,colour=red"), {"unknown key 'colour'", "known: size"}},
         Case{"Empty", memory(""), {"--memory"}}),
-    [](const auto& info) { return info.param.name; });
+    name_of);
 
 TEST(BadOptions, CannotWriteControlCharactersToTheTerminal) {
   const Ended ended = run_slat(memory("size=\x1b[2Jx"));

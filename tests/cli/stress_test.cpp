@@ -85,7 +85,7 @@ TEST_P(Corruption, IsFoundAndNamed) {
 INSTANTIATE_TEST_SUITE_P(Kinds, Corruption,
                          testing::Values("zeroed", "stale", "lost", "foreign", "corrupt",
                                          "counter"),
-                         [](const auto& info) { return std::string(info.param); });
+                         [](const auto& test) { return std::string(test.param); });
 
 TEST_F(Stress, SaysWhichParameterTheGuestRefuses) {
   const Ended ended = run_slat(stress({"--mib", "4096", "--seconds", "1"}));

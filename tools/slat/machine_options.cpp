@@ -19,7 +19,7 @@ void MachineOptions::add_to(CLI::App& command) {
       ->type_name("size=SIZE");
   command.add_option("--cpus", cpus, "Virtual CPUs; the most depends on the host")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 65535));
   command.add_option("--accel", accel, "Accelerator")
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "kvm"}));

@@ -13,7 +13,7 @@ namespace {
 /// One line about what is wrong with the command line. CLI11 names neither a command that it does not know nor those
 /// that there are.
 std::string complaint(const CLI::App& program, const CLI::ParseError& error) {
-  if (!program.get_subcommands().empty()) return slat::vmm::printable(complaint(program, error));
+  if (!program.get_subcommands().empty()) return slat::vmm::printable(error.what());
   std::vector<std::string> names;
   for (const CLI::App* command : program.get_subcommands({})) names.push_back(command->get_name());
   const std::vector<std::string> rest = program.remaining();

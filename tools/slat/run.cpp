@@ -33,8 +33,10 @@ vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseco
   const sigset_t set = ending_signals();
   const kvm::Fd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (signals.get() < 0)
-    return vmm::fail(vmm::Errc::host_limit, errno,
-                     fmt::format("cannot create a signalfd: {}", std::strerror(errno)));
+    return vmm::fail(
+        vmm::Errc::host_limit, errno,
+        fmt::format("cannot create a signalfd: {}; raise the limit on open files (ulimit -n)",
+                    std::strerror(errno)));
   if (auto ok = machine.start(); !ok) return vmm::forward(ok);
   RunResult result;
   for (;;) {
