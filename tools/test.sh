@@ -8,11 +8,13 @@ usage() {
   cat <<'HELP'
 Usage: test.sh [OPTION ...]
 Installs the packages that are missing (Debian 12, as root or with sudo), then
-configures, builds and tests these presets: debug, asan-clang, tsan-clang,
-release; and builds release-clang. Tests that this host cannot run (no
-/dev/kvm, say) are skipped, counted, and listed with their reasons.
+configures, builds and tests these presets: asan-clang, tsan-clang, release.
+Tests that this host cannot run (no /dev/kvm, say) are skipped, counted, and
+listed with their reasons.
 
   --quick          release only
+  --all            every preset of CMakePresets.json: also debug, and each with
+                   the other compiler
   --preset NAME    this preset instead of all; may be given several times
   -L, --label RE   only tests with a label that matches (ctest -L); see
                    tests/README.md for the labels
@@ -24,12 +26,13 @@ Exit codes: 0 all passed, 1 a build or a test failed, 64 wrong options,
 HELP
 }
 
-presets=() label='' jobs=$(nproc) quick=no
+presets=() label='' jobs=$(nproc) quick=no all=no
 while (($# > 0)); do
   option=$1
   case $option in
   -h | --help) usage && exit ;;
   --quick) quick=yes && shift && continue ;;
+  --all) all=yes && shift && continue ;;
   --*=*) # --option=value is --option value
     set -- "${option%%=*}" "${option#*=}" "${@:2}"
     continue
@@ -44,20 +47,20 @@ while (($# > 0)); do
   esac
   shift 2
 done
-[[ $quick == no || ${#presets[@]} == 0 ]] || usage_error "--quick and --preset exclude each other"
+[[ $quick$all == nono || ${#presets[@]} == 0 ]] || usage_error "--quick, --all and --preset exclude each other"
+[[ $quick$all != yesyes ]] || usage_error "--quick and --all exclude each other"
 known=$(sed -n 's/.*{ "name": "\([a-z-]*\)", "configurePreset".*/\1/p' "$slat_root/CMakePresets.json" | sort -u)
 for preset in "${presets[@]}"; do
   grep -qx -- "$preset" <<<"$known" || usage_error "no preset '$preset'; there are: ${known//$'\n'/, }"
 done
 
-build_only=()
 packages=$slat_release_packages
 if [[ $quick == yes ]]; then
   presets=(release)
 elif ((${#presets[@]} == 0)); then
   # release comes last, so that what users build has the last word.
-  presets=(debug asan-clang tsan-clang release)
-  build_only=(release-clang)
+  presets=(asan-clang tsan-clang release)
+  [[ $all == no ]] || presets=(debug debug-clang asan asan-clang tsan tsan-clang release-clang release)
 fi
 [[ $quick == yes ]] || packages+=$slat_test_packages
 
@@ -114,7 +117,7 @@ rm -f "$results"/*.log "$results"/*.xml
   step "note: no access to /dev/kvm, so tests that boot guests will be skipped"
 
 times=()
-for preset in "${build_only[@]}" "${presets[@]}"; do
+for preset in "${presets[@]}"; do
   start=$SECONDS
   outcome=0
   { configure "$preset" && build "$preset" "$jobs"; } </dev/null || outcome=$?
@@ -122,8 +125,6 @@ for preset in "${build_only[@]}" "${presets[@]}"; do
   if ((outcome != 0)); then
     failed+=("$preset: it does not build")
     row "$preset" - - - - -
-  elif [[ " ${build_only[*]} " == *" $preset "* ]]; then
-    row "$preset" "built" - - - -
   else
     run_tests "$preset"
   fi

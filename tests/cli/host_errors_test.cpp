@@ -114,6 +114,7 @@ TEST(HostLimit, DescriptorsRunOutAnywhere) {
   for (rlim_t count = 4; count < 24; ++count) {
     const Ended ended = boot_limited(RLIMIT_NOFILE, count);
     if (ended.exit_code == 0) break;
+    if (ended.exit_code == 127) continue; // too few for the dynamic loader, which speaks for itself
     ++refusals;
     EXPECT_THAT(ended, refused(75, {"open files"})) << "with " << count << " descriptors";
   }
