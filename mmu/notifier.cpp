@@ -4,11 +4,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 namespace slat::mmu {
 
 namespace {
 thread_local unsigned ranges_on_this_thread = 0;
+
+std::uint64_t now_ns() {
+  return std::uint64_t(std::chrono::steady_clock::now().time_since_epoch() /
+                       std::chrono::nanoseconds(1));
+}
 
 void assert_no_page_lock() {
   SLAT_ASSERT(page_locks_held() == 0, "a notifier is called with a page lock held (I24)");
@@ -100,6 +106,7 @@ void NotifierChain::leave_gate() {
 Result<NotifierChain::Scope> NotifierChain::invalidate_range_start(const NotifierRange& range) {
   assert_no_page_lock();
   SLAT_ASSERT(range.start < range.end, "an empty range is invalidated");
+  const std::uint64_t started_ns = now_ns();
   if (!pass_gate(range.blockable)) {
     counters_->add(Counter::invalidate_refused_count);
     return fail(Errc::would_block, EAGAIN, "a notifier is being registered");
@@ -122,12 +129,12 @@ Result<NotifierChain::Scope> NotifierChain::invalidate_range_start(const Notifie
   }
   counters_->add(Counter::invalidate_count);
   counters_->add(Counter::invalidated_pages, (range.end - range.start) / 4096);
-  return Scope(*this, std::move(section), subscribers, range);
+  return Scope(*this, std::move(section), subscribers, range, started_ns);
 }
 
 NotifierChain::Scope::Scope(Scope&& other) noexcept
     : chain_(other.chain_), section_(std::move(other.section_)), subscribers_(other.subscribers_),
-      range_(other.range_) {
+      range_(other.range_), started_ns_(other.started_ns_) {
   other.chain_ = nullptr;
 }
 
@@ -139,6 +146,7 @@ void NotifierChain::Scope::end() {
   chain_->sequence_.end();
   section_.end();
   chain_->leave_gate();
+  chain_->latency_.record(now_ns() - started_ns_);
   chain_ = nullptr;
 }
 

@@ -14,6 +14,7 @@
 
 #include "mmu/counters.hpp"
 #include "mmu/error.hpp"
+#include "mmu/histogram.hpp"
 #include "mmu/invalidate_seq.hpp"
 #include "mmu/rcu.hpp"
 #include "mmu/srcu.hpp"
@@ -92,13 +93,15 @@ class NotifierChain {
     friend class NotifierChain;
 
     Scope(NotifierChain& chain, Srcu::ReadGuard section, const Subscribers* subscribers,
-          const NotifierRange& range)
-        : chain_(&chain), section_(std::move(section)), subscribers_(subscribers), range_(range) {}
+          const NotifierRange& range, std::uint64_t started_ns)
+        : chain_(&chain), section_(std::move(section)), subscribers_(subscribers), range_(range),
+          started_ns_(started_ns) {}
 
     NotifierChain* chain_;
     Srcu::ReadGuard section_;
     const Subscribers* subscribers_;
     NotifierRange range_;
+    std::uint64_t started_ns_;
   };
 
   /// invalidate_range_start to every subscriber. May sleep unless the range is not blockable; then
@@ -118,6 +121,9 @@ class NotifierChain {
 
   [[nodiscard]] InvalidateSeq& sequence() { return sequence_; }
 
+  /// From the start of a range, before the first callback, to its end, after the last, in nanoseconds.
+  [[nodiscard]] const Histogram& invalidate_latency_ns() const { return latency_; }
+
   [[nodiscard]] Srcu& srcu() { return srcu_; }
 
  private:
@@ -129,6 +135,7 @@ class NotifierChain {
   template <class Call> bool any(Call call);
 
   Counters* counters_;
+  Histogram latency_;
   InvalidateSeq sequence_;
   Srcu srcu_;
   Mutex mutex_; // serialises registration

@@ -6,6 +6,16 @@
 
 namespace slat::tool {
 
+namespace {
+
+nlohmann::ordered_json summary(const mmu::Histogram& latency) {
+  return {{"count", latency.count()},          {"p50", latency.percentile(0.5)},
+          {"p90", latency.percentile(0.9)},    {"p99", latency.percentile(0.99)},
+          {"p999", latency.percentile(0.999)}, {"max", latency.percentile(1.0)}};
+}
+
+} // namespace
+
 std::uint64_t vmm_resident_bytes() {
   std::ifstream status("/proc/self/status");
   std::string word;
@@ -25,11 +35,8 @@ nlohmann::ordered_json collect_stats(vmm::Machine& machine) {
     const auto counter = mmu::Counter(i);
     stats[std::string(mmu::name(counter))] = machine.counters().sum(counter);
   }
-  const mmu::Histogram& latency = machine.fault_service().fault_latency_ns();
-  stats["fault_latency_ns"] = {
-      {"count", latency.count()},          {"p50", latency.percentile(0.5)},
-      {"p90", latency.percentile(0.9)},    {"p99", latency.percentile(0.99)},
-      {"p999", latency.percentile(0.999)}, {"max", latency.percentile(1.0)}};
+  stats["fault_latency_ns"] = summary(machine.fault_service().fault_latency_ns());
+  stats["invalidate_latency_ns"] = summary(machine.ram().mm().notifiers().invalidate_latency_ns());
   std::uint64_t resident = 0;
   for (const vmm::GuestRam::Region& region : machine.ram().regions()) {
     struct stat info{};
