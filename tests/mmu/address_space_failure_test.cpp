@@ -74,8 +74,9 @@ struct FailureTest : ::testing::Test {
     for (const auto& vma : world.mm.vmas())
       for (std::uintptr_t address = vma.start; address < vma.end; address += page_size)
         if (world.backing->word(vma.pgoff + ((address - vma.start) >> page_shift)).read().state() ==
-            PageState::present)
+            PageState::present) {
           EXPECT_EQ(world.fault(address).result, FaultResult::done);
+        }
   }
 
   /// Fails the first, second ... call until the operation succeeds; returns how many there are.
@@ -113,7 +114,9 @@ TEST_F(FailureTest, map_is_all_or_nothing) {
     // First the allocations, with a host that works; what succeeds is unmapped again.
     const auto map_and_unmap = [&] {
       auto where = map();
-      if (where) EXPECT_TRUE(world.mm.unmap(*where, 2 * page_size));
+      if (where) {
+        EXPECT_TRUE(world.mm.unmap(*where, 2 * page_size));
+      }
       return where;
     };
     EXPECT_EQ(sweep(fail_allocation, map_and_unmap), 2u) << "a slab and a map";
@@ -128,7 +131,9 @@ TEST_F(FailureTest, map_at_a_fixed_address_is_all_or_nothing) {
         {.address = at(12), .length = 2 * page_size, .backing = world.backing.get(), .pgoff = 20});
   };
   const auto unmap_after = [&](auto result) {
-    if (result) EXPECT_TRUE(world.mm.unmap(at(12), 2 * page_size));
+    if (result) {
+      EXPECT_TRUE(world.mm.unmap(at(12), 2 * page_size));
+    }
     return result;
   };
   EXPECT_EQ(sweep(fail_allocation, [&] { return unmap_after(map()); }), 2u);

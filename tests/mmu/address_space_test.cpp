@@ -154,9 +154,10 @@ TEST_P(UnmapSplit, leaves_the_rest_with_its_data_and_frees_the_hole) {
     EXPECT_EQ(world.fault(address).result, gone ? FaultResult::no_vma : FaultResult::done);
     EXPECT_EQ(world.backing->word(page).read().state(),
               gone ? PageState::none : PageState::present);
-    if (!gone)
+    if (!gone) {
       EXPECT_EQ(*reinterpret_cast<std::byte*>(address), pattern_of(page))
           << "a piece maps the wrong page";
+    }
     EXPECT_EQ(world.source->fills_of(page), 1u);
   }
 }

@@ -27,7 +27,9 @@ TEST(Counters, each_counts_for_itself) {
   counters.add(Counter::filled_pages);
   EXPECT_EQ(counters.sum(Counter::filled_pages), 6u);
   for (std::size_t i = 0; i < counter_kinds; ++i)
-    if (Counter(i) != Counter::filled_pages) EXPECT_EQ(counters.sum(Counter(i)), 0u);
+    if (Counter(i) != Counter::filled_pages) {
+      EXPECT_EQ(counters.sum(Counter(i)), 0u);
+    }
 }
 
 TEST(Counters, no_add_of_any_thread_is_lost) {

@@ -26,7 +26,9 @@ TEST(Histogram, every_value_falls_into_the_bucket_that_covers_it) {
     const std::size_t bucket = Histogram::bucket_of(value);
     ASSERT_LT(bucket, Histogram::bucket_count);
     ASSERT_LE(value, Histogram::upper_bound_of(bucket)) << value;
-    if (bucket > 0) ASSERT_GT(value, Histogram::upper_bound_of(bucket - 1)) << value;
+    if (bucket > 0) {
+      ASSERT_GT(value, Histogram::upper_bound_of(bucket - 1)) << value;
+    }
   }
 }
 
@@ -34,9 +36,13 @@ TEST(Histogram, buckets_are_exact_below_16_and_within_a_sixteenth_above) {
   for (std::size_t bucket = 0; bucket < Histogram::bucket_count; ++bucket) {
     const std::uint64_t upper = Histogram::upper_bound_of(bucket);
     ASSERT_EQ(Histogram::bucket_of(upper), bucket);
-    if (upper != ~std::uint64_t(0)) ASSERT_EQ(Histogram::bucket_of(upper + 1), bucket + 1);
+    if (upper != ~std::uint64_t(0)) {
+      ASSERT_EQ(Histogram::bucket_of(upper + 1), bucket + 1);
+    }
     const std::uint64_t lower = bucket == 0 ? 0 : Histogram::upper_bound_of(bucket - 1) + 1;
-    if (bucket < 16) ASSERT_EQ(lower, upper);
+    if (bucket < 16) {
+      ASSERT_EQ(lower, upper);
+    }
     ASSERT_LE(double(upper - lower), 0.0625 * double(lower));
   }
   EXPECT_EQ(Histogram::upper_bound_of(Histogram::bucket_count - 1), ~std::uint64_t(0));

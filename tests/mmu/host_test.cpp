@@ -63,7 +63,9 @@ TEST(Host, mapping_anywhere_is_aligned_and_leaves_no_reservation) {
     // Its neighbourhood is free: nothing of the reservation is left.
     void* const behind = mmap(reinterpret_cast<void*>(*where + 4 * page_size), page_size, PROT_NONE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    if (alignment > page_size) EXPECT_NE(behind, MAP_FAILED);
+    if (alignment > page_size) {
+      EXPECT_NE(behind, MAP_FAILED);
+    }
     if (behind != MAP_FAILED) munmap(behind, page_size);
     ASSERT_TRUE(host::unmap(*where, 4 * page_size));
   }

@@ -102,7 +102,9 @@ TEST(InstallRace, I20_no_stale_entry_is_ever_visible) {
                                       snapshot, 0, 1) == InstallOutcome::installed)
           ++installs;
         const std::uint64_t seen = entry.load(std::memory_order_acquire);
-        if ((seen & 1) != 0) EXPECT_LE(seen >> 8, generation.load(std::memory_order_acquire));
+        if ((seen & 1) != 0) {
+          EXPECT_LE(seen >> 8, generation.load(std::memory_order_acquire));
+        }
       }
     });
   for (int i = 0; i < 20000 || installs.load() == 0; ++i) {

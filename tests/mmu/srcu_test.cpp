@@ -138,7 +138,9 @@ TEST_P(SrcuWrap, I09_counts_cross_their_wrap_and_still_count) {
       srcu.synchronize();
       over = true;
     });
-    if (i % 3 == 0) EXPECT_TRUE(stays([&] { return !over.load(); })) << i;
+    if (i % 3 == 0) {
+      EXPECT_TRUE(stays([&] { return !over.load(); })) << i;
+    }
     section.reset();
     writer.join();
   }

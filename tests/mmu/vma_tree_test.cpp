@@ -131,7 +131,9 @@ TEST(VmaTree, I11_reader_under_RCU_sees_the_old_map_or_the_new_one) {
         const std::uintptr_t at = page << page_shift;
         const Vma* const vma = tree.find(at);
         EXPECT_NE(vma, nullptr) << "page " << page;
-        if (vma != nullptr) EXPECT_TRUE(vma->contains(at)) << "page " << page;
+        if (vma != nullptr) {
+          EXPECT_TRUE(vma->contains(at)) << "page " << page;
+        }
         ++lookups;
       }
     });

@@ -1,5 +1,7 @@
 #include "model_stage2.hpp"
 
+#include <thread>
+
 namespace slat::torture {
 
 namespace {
@@ -13,7 +15,7 @@ std::uint64_t frozen_value() {
 
 bool changes_pages(mmu::InvalidateEvent event) {
   return event == mmu::InvalidateEvent::unmap || event == mmu::InvalidateEvent::zap ||
-         event == mmu::InvalidateEvent::remove;
+         event == mmu::InvalidateEvent::remove || event == mmu::InvalidateEvent::reclaim;
 }
 
 } // namespace
@@ -30,6 +32,10 @@ mmu::InstallStatus ModelStage2::install_one(std::uint64_t page) {
       (*generations_)[page].load(std::memory_order_acquire) << 8 | present;
   std::atomic<std::uint64_t>& entry = entries_[page];
   if (kind_ == Kind::locked) {
+    // A system call: it may take its time, and whoever calls may be preempted in it.
+    const unsigned mood = installs_.fetch_add(1, std::memory_order_relaxed);
+    if (mood % 64 == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    if (mood % 8 == 0) std::this_thread::yield();
     const bool there = entry.exchange(final_entry, std::memory_order_acq_rel) == final_entry;
     return there ? mmu::InstallStatus::already_installed : mmu::InstallStatus::installed;
   }
@@ -72,6 +78,9 @@ void ModelStage2::flush_range(std::uintptr_t start, std::uintptr_t end) {
 
 void ModelStage2::invalidate_range_end(const mmu::NotifierRange& range) {
   if (!changes_pages(range.event)) return;
+  // Time for a fault that was preempted before the range to come back with what it had resolved.
+  if (ends_.fetch_add(1, std::memory_order_relaxed) % 4 == 0)
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
   each_page(range.start, range.end, [&](std::uint64_t page) {
     check(translate(page) == 0, "page {} is mapped ({}) at the end of its invalidation (I20)", page,
           kind_ == Kind::frozen ? "frozen" : "locked");
