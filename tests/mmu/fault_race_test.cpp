@@ -20,12 +20,16 @@ struct AsleepInFill : ::testing::Test {
   Latch filling;
   Latch go_on;
   FillResult outcome = FillResult::filled;
+  std::atomic<std::uint64_t> allocated_at_refill{0};
   std::thread sleeper;
   FaultOutcome slept;
 
   void SetUp() override {
-    world.source->before = [this](Backing&, PageRun) {
-      if (filling.is_open()) return FillResult::filled;
+    world.source->before = [this](Backing& backing, PageRun) {
+      if (filling.is_open()) {
+        allocated_at_refill = testing::allocated_pages(backing);
+        return FillResult::filled;
+      }
       filling.open();
       go_on.wait();
       return outcome;
@@ -107,6 +111,7 @@ TEST_F(AsleepInFill, I13_remove_waits_for_the_fill_too_and_the_fault_fills_anew)
   sleeper.join();
   EXPECT_EQ(slept.result, FaultResult::done);
   EXPECT_EQ(world.source->fills_of(0), 2u);
+  EXPECT_EQ(allocated_at_refill.load(), 0u) << "an empty page that is no hole";
   EXPECT_EQ(testing::byte_at(*world.backing, 0), testing::pattern_of(0));
 }
 

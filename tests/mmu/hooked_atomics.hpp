@@ -17,6 +17,9 @@ struct HookedAtomics : StdAtomics {
   inline static thread_local std::function<void()> before_sub;
   inline static thread_local std::function<void()> after_sub;
 
+  /// Runs after every store of the thread that sets it.
+  inline static thread_local std::function<void()> after_store;
+
   static void run(std::function<void()>& hook) {
     if (const auto once = std::exchange(hook, nullptr)) once();
   }
@@ -36,6 +39,11 @@ struct HookedAtomics : StdAtomics {
       const T before = std::atomic<T>::fetch_sub(amount, order);
       run(after_sub);
       return before;
+    }
+
+    void store(T value, std::memory_order order) {
+      std::atomic<T>::store(value, order);
+      if (after_store) after_store();
     }
 
     bool compare_exchange_weak(T& expected, T desired, std::memory_order success,

@@ -1,5 +1,6 @@
 #include "mmu/invalidate_seq.hpp"
 
+#include "hooked_atomics.hpp"
 #include "support.hpp"
 
 namespace slat::mmu {
@@ -149,6 +150,37 @@ TEST(InvalidateSeq, I22_reader_that_sees_no_range_sees_its_sequence) {
   }
   stop = true;
   reader.join();
+}
+
+TEST(InvalidateSeq, I22_no_step_of_an_end_looks_fresh_to_a_fault_that_began_before_it) {
+  using A = testing::HookedAtomics;
+  InvalidateSeqOf<A> seq;
+  for (int nested = 0; nested < 2; ++nested) {
+    const std::uint64_t snapshot = seq.snapshot();
+    seq.begin(0, 100);
+    if (nested == 1) seq.begin(50, 200);
+    int steps = 0;
+    A::after_store = [&] {
+      ++steps;
+      EXPECT_NE(seq.stale(snapshot, 0, 100), Staleness::fresh) << "step " << steps;
+    };
+    seq.end();
+    if (nested == 1) seq.end();
+    A::after_store = nullptr;
+    EXPECT_GT(steps, 1);
+  }
+}
+
+TEST(InvalidateSeq, I22_no_step_of_a_begin_uncovers_a_range_in_progress) {
+  using A = testing::HookedAtomics;
+  InvalidateSeqOf<A> seq;
+  seq.begin(100, 200);
+  A::after_store = [&] { EXPECT_TRUE(seq.in_progress(100, 101) && seq.in_progress(199, 200)); };
+  seq.begin(150, 160);
+  seq.begin(0, 10);
+  seq.begin(500, 600);
+  A::after_store = nullptr;
+  for (int i = 0; i < 4; ++i) seq.end();
 }
 
 TEST(InvalidateSeqDeathTest, I18_end_without_a_start) {

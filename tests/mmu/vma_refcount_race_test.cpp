@@ -23,6 +23,12 @@ struct Guarded {
 
 constexpr int write_rounds = 3000;
 
+/// A race needs two: waits until a reader has been inside once more.
+void wait_for_progress(const std::atomic<std::uint64_t>& reads) {
+  const std::uint64_t seen = reads.load();
+  EXPECT_TRUE(eventually([&] { return reads.load() != seen; }));
+}
+
 TEST(VmaRefcountRace, I02_I06_I08_readers_see_whole_changes_and_writers_are_woken) {
   MmShared mm;
   Guarded vma;
@@ -49,8 +55,8 @@ TEST(VmaRefcountRace, I02_I06_I08_readers_see_whole_changes_and_writers_are_woke
         ++reads;
       }
     });
-  EXPECT_TRUE(eventually([&] { return reads.load() > 0; }));
   for (int round = 0; round < write_rounds; ++round) {
+    if (round % 8 == 0) wait_for_progress(reads);
     mm.begin_write();
     vma.lock.vma_start_write(mm); // a lost wake-up hangs here
     ++vma.start;
@@ -68,7 +74,7 @@ TEST(VmaRefcountRace, I03_I07_recycled_object_is_wholly_of_one_life) {
   MmShared mms[2];
   Guarded vma;
   std::atomic<bool> stop{false};
-  std::atomic<std::uint64_t> reads{0};
+  std::atomic<std::uint64_t> reads[2] = {0, 0};
   std::vector<std::thread> readers;
   for (std::uint64_t self = 0; self < 2; ++self)
     readers.emplace_back([&, self] {
@@ -80,10 +86,10 @@ TEST(VmaRefcountRace, I03_I07_recycled_object_is_wholly_of_one_life) {
         EXPECT_EQ(vma.start % 2, self) << "locked in another mm (I01)";
         EXPECT_EQ(vma.start, vma.end) << "fields of two lives (I03, I07)";
         vma.lock.vma_end_read();
-        ++reads;
+        ++reads[self];
       }
     });
-  for (std::uint64_t life = 0; life < write_rounds || reads.load() == 0; ++life) {
+  for (std::uint64_t life = 0; life < write_rounds; ++life) {
     MmShared& mm = mms[life % 2];
     mm.begin_write();
     vma.start = life;
@@ -92,7 +98,7 @@ TEST(VmaRefcountRace, I03_I07_recycled_object_is_wholly_of_one_life) {
     vma.lock.vma_start_write(mm);
     vma.lock.vma_mark_attached(mm);
     mm.end_write();
-    if (life % 8 == 0) std::this_thread::yield();
+    if (life % 8 < 2) wait_for_progress(reads[life % 2]);
     mm.begin_write();
     vma.lock.vma_start_write(mm);
     vma.lock.vma_mark_detached(mm);

@@ -1,5 +1,5 @@
-// Everything at once: vCPUs that fault, read and write; map, unmap, zap and remove at random; remote
-// copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
+// Everything at once: vCPUs that fault, read and write; map, unmap, zap, remove and reclaim at random;
+// remote copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
 // or unmap (I38, I39); no translation outlives its page (I20); a page is filled once for each time that
 // it was emptied (I40) and only while it is a hole.
 #include "model_stage2.hpp"
@@ -155,6 +155,21 @@ class MmTorture {
     }
   }
 
+  /// What reclaim does: neither the mm lock nor a VMA lock, page locks alone. Only the faults' check of
+  /// the sequence keeps them off the page between the flush and the end.
+  void reclaim(torture::Worker& worker) {
+    const std::uint64_t page = worker.below(page_count);
+    const std::uintptr_t at = address_of(page);
+    auto scope = mm_.notifiers().invalidate_range_start(
+        {at, at + mmu::page_size, mmu::InvalidateEvent::reclaim, worker.one_in(2)});
+    if (!scope) return;
+    word(page).lock(); // waits for installs and fills under way
+    word(page).unlock(0, mmu::PageBits::installed);
+    frozen_.flush_range(at, at + mmu::page_size);
+    locked_.flush_range(at, at + mmu::page_size);
+    if (worker.one_in(8)) std::this_thread::yield();
+  }
+
   /// Ranges without a change, some not blockable: faults in them wait, and go on.
   void bare_range(torture::Worker& worker) {
     const auto [first, count] = some_pages(worker);
@@ -275,6 +290,7 @@ int main(int argc, char** argv) {
                        [&](torture::Worker& w) { mm.unmap_and_map(w); });
   torture.add_worker("adviser", [&](torture::Worker& w) { mm.advise(w); });
   torture.add_worker("copier", [&](torture::Worker& w) { mm.copy(w); });
+  torture.add_worker("reclaimer", [&](torture::Worker& w) { mm.reclaim(w); });
   torture.add_worker("ranger", [&](torture::Worker& w) { mm.bare_range(w); });
   return torture.run([&] { return mm.state(); },
                      [&] {

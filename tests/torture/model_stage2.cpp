@@ -15,7 +15,7 @@ std::uint64_t frozen_value() {
 
 bool changes_pages(mmu::InvalidateEvent event) {
   return event == mmu::InvalidateEvent::unmap || event == mmu::InvalidateEvent::zap ||
-         event == mmu::InvalidateEvent::remove;
+         event == mmu::InvalidateEvent::remove || event == mmu::InvalidateEvent::reclaim;
 }
 
 } // namespace
@@ -32,6 +32,10 @@ mmu::InstallStatus ModelStage2::install_one(std::uint64_t page) {
       (*generations_)[page].load(std::memory_order_acquire) << 8 | present;
   std::atomic<std::uint64_t>& entry = entries_[page];
   if (kind_ == Kind::locked) {
+    // A system call: it may take its time, and whoever calls may be preempted in it.
+    const unsigned mood = installs_.fetch_add(1, std::memory_order_relaxed);
+    if (mood % 64 == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+    if (mood % 8 == 0) std::this_thread::yield();
     const bool there = entry.exchange(final_entry, std::memory_order_acq_rel) == final_entry;
     return there ? mmu::InstallStatus::already_installed : mmu::InstallStatus::installed;
   }

@@ -63,6 +63,7 @@ class ModelStage2 final : public mmu::SecondaryMmu, public mmu::Notifier, public
   VcpuGate* const gate_;
   std::array<std::atomic<std::uint64_t>, page_count> entries_{};
   std::atomic<unsigned> ends_{0};
+  std::atomic<unsigned> installs_{0};
 };
 
 } // namespace slat::torture
