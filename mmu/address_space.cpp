@@ -1,72 +1,35 @@
-#include "mmu/address_space.hpp"
+// Making and ending address spaces, mapping and unmapping.
+//
+// Every operation has the same shape. What may fail comes first, and is taken back by destructors:
+// the plan (VmaChange::prepare), the pages (Backing::reserve_pages), the host's mappings
+// (HostJournal). What cannot fail comes last: flush, free, end of the range, commit, keep.
+#include "mmu/address_space_of.hpp"
+#include "mmu/departure.hpp"
+#include "mmu/vma_lock/all_designs.hpp"
 
-#include <algorithm>
+#include <bit>
 #include <fmt/format.h>
-#include <sys/mman.h>
 
 namespace slat::mmu {
 
 namespace {
 
-int host_protection(std::uint32_t flags) {
-  return ((flags & vm_read) != 0 ? PROT_READ : 0) | ((flags & vm_write) != 0 ? PROT_WRITE : 0) |
-         ((flags & vm_exec) != 0 ? PROT_EXEC : 0);
-}
-
-void free_mm(MmShared* shared) {
-  delete shared;
-}
-
-/// Unmaps the VMAs' parts of [start, end) and nothing in the holes between them. If the host
-/// refuses one, those before it are mapped again.
-Result<void> unmap_pieces(std::span<Vma* const> vmas, std::uintptr_t start, std::uintptr_t end) {
-  for (std::size_t i = 0; i < vmas.size(); ++i) {
-    const std::uintptr_t from = std::max(start, vmas[i]->vm_start);
-    auto gone = host::unmap(from, std::min(end, vmas[i]->vm_end) - from);
-    if (gone) continue;
-    while (i-- > 0) {
-      const Vma& vma = *vmas[i];
-      const std::uintptr_t lost = std::max(start, vma.vm_start);
-      auto back =
-          host::map_shared(lost, std::min(end, vma.vm_end) - lost, host_protection(vma.vm_flags),
-                           vma.vm_backing->fd(), vma.page_of(lost) << page_shift);
-      SLAT_CHECK(back.has_value(), "a range that was just unmapped cannot be mapped again");
-    }
-    return forward(gone);
-  }
+Result<void> check_map(const MapRequest& request) {
+  if (auto ok = check_range(request.address, request.length); !ok) return ok;
+  if (request.backing == nullptr || request.pgoff > request.backing->pages() ||
+      (request.length >> page_shift) > request.backing->pages() - request.pgoff)
+    return fail(Errc::invalid_argument, 0, "a mapping reaches beyond its backing");
+  if (request.alignment < page_size || !std::has_single_bit(request.alignment))
+    return fail(Errc::invalid_argument, 0,
+                fmt::format("{} is not a usable alignment", request.alignment));
+  if ((request.flags & ~vm_access_flags) != 0)
+    return fail(Errc::invalid_argument, 0, "a mapping is locked by lock(), not by its flags");
   return {};
-}
-
-/// The part of a VMA that lies in [start, end), as pages of its backing.
-PageRun part_of(const Vma& vma, std::uintptr_t start, std::uintptr_t end) {
-  const std::uintptr_t first = std::max(start, vma.vm_start);
-  const std::uintptr_t last = std::min(end, vma.vm_end);
-  return {vma.page_of(first), (last - first) >> page_shift};
 }
 
 } // namespace
 
-AddressSpace::AddressSpace(VmaCache& cache, Counters& counters)
-    : cache_(&cache), counters_(&counters), shared_(new MmShared), mm_lock_(*shared_),
-      notifiers_(counters) {}
-
-AddressSpace::~AddressSpace() {
-  notifiers_.release();
-  {
-    MmWriteGuard guard(mm_lock_);
-    const std::vector<Vma*> vmas(tree_.all().begin(), tree_.all().end());
-    for (Vma* vma : vmas) {
-      vma->lock.vma_start_write(*shared_);
-      if (!host::unmap(vma->vm_start, vma->vm_end - vma->vm_start))
-        SLAT_CHECK(false, "munmap of a whole VMA failed");
-    }
-    detach_and_free(vmas);
-  }
-  fault_srcu_.barrier();
-  if (shared_->drop()) free_mm(shared_);
-}
-
-Result<void> AddressSpace::check_range(std::uintptr_t address, std::uint64_t length) {
+Result<void> check_range(std::uintptr_t address, std::uint64_t length) {
   if (address % page_size != 0 || length % page_size != 0 || length == 0 ||
       address + length < address)
     return fail(
@@ -75,202 +38,240 @@ Result<void> AddressSpace::check_range(std::uintptr_t address, std::uint64_t len
   return {};
 }
 
-Vma* AddressSpace::new_vma(std::uintptr_t start, std::uintptr_t end, const Vma& like) {
-  Vma* const vma = cache_->get();
-  if (vma == nullptr) return nullptr;
-  SLAT_ASSERT(vma->lock.is_detached(), "the cache gave out an attached VMA (I03, I04)");
-  // Field by field: the lock word of a recycled object is not ours to write (I04).
-  vma->vm_start = start;
-  vma->vm_end = end;
-  vma->vm_pgoff = like.vm_pgoff + ((start - like.vm_start) >> page_shift);
-  vma->vm_flags = like.vm_flags;
-  vma->vm_backing = like.vm_backing;
-  vma->vm_backing->get();
-  vma->lock.set_mm(*shared_);
-  vma->lock.vma_start_write(*shared_);
-  return vma;
-}
-
-void AddressSpace::attach(Vma& vma) {
-  vma.lock.vma_mark_attached(*shared_);
-}
-
-void AddressSpace::put_unused(std::span<Vma* const> vmas) {
-  for (Vma* vma : vmas) {
-    vma->vm_backing->put_after(fault_srcu_);
-    cache_->put(vma);
+Result<std::unique_ptr<AddressSpace>> AddressSpace::create(const AddressSpaceOptions& options,
+                                                           Counters& counters) {
+  HostWindow window;
+  if (options.window != 0) {
+    constexpr std::size_t huge_page = std::size_t(1) << 21;
+    auto start = host::reserve(0, options.window, huge_page);
+    if (!start) return forward(start);
+    window = {*start, *start + options.window};
+  }
+  switch (options.vma_lock) {
+#define SLAT_MAKE(Design)                                                                          \
+  case Design::kind:                                                                               \
+    return std::make_unique<AddressSpaceOf<Design>>(options, counters, window);
+    SLAT_FOR_EACH_DESIGN(SLAT_MAKE)
+#undef SLAT_MAKE
+  default:
+    return fail(Errc::invalid_argument, 0, "no such design of VMA locks");
   }
 }
 
-void AddressSpace::detach_and_free(std::span<Vma* const> vmas) {
-  for (Vma* vma : vmas) vma->lock.vma_mark_detached(*shared_);
-  put_unused(vmas);
-}
-
-Result<std::uintptr_t> AddressSpace::map(const MapRequest& request) {
-  if (auto ok = check_range(request.address, request.length); !ok) return forward(ok);
-  if (request.backing == nullptr || request.pgoff > request.backing->pages() ||
-      (request.length >> page_shift) > request.backing->pages() - request.pgoff)
-    return fail(Errc::invalid_argument, 0, "a mapping reaches beyond its backing");
-  if (request.alignment < page_size || (request.alignment & (request.alignment - 1)) != 0)
-    return fail(Errc::invalid_argument, 0,
-                fmt::format("{} is not a usable alignment", request.alignment));
-
-  MmWriteGuard guard(mm_lock_);
-  if (request.address != 0 &&
-      !tree_.overlapping(request.address, request.address + request.length).empty())
-    return fail(Errc::exists, 0,
-                fmt::format("guest memory is mapped at {:#x} already", request.address));
-  auto where =
-      host::map_shared(request.address, request.length, host_protection(request.flags),
-                       request.backing->fd(), request.pgoff << page_shift, request.alignment);
-  if (!where) return forward(where);
-
-  Vma like;
-  like.vm_start = *where;
-  like.vm_pgoff = request.pgoff;
-  like.vm_flags = request.flags;
-  like.vm_backing = request.backing;
-  Vma* const vma = new_vma(*where, *where + request.length, like);
-  Result<VmaTree::Prepared> prepared = fail(Errc::no_memory, ENOMEM, "no memory for a VMA");
-  if (vma != nullptr) prepared = tree_.prepare({}, {&vma, 1});
-  if (!prepared) {
-    if (vma != nullptr) put_unused({&vma, 1});
-    (void)host::unmap(*where, request.length);
-    return forward(prepared);
+template <class D> AddressSpaceOf<D>::~AddressSpaceOf() {
+  notifiers_.release();
+  {
+    const WriteGuard guard(design_);
+    std::vector<Vma*> vmas;
+    design_.tree.for_each(0, ~std::uintptr_t(0),
+                          [&](const auto& entry) { vmas.push_back(entry.value); });
+    for (Vma* vma : vmas) {
+      design_.vma_start_write(*vma);
+      const VmaView view = vma->view();
+      wait_for_page_owners({view}, true, PageBits::installed);
+      SLAT_CHECK(host::unmap(view.start, view.bytes()).has_value(),
+                 "munmap of a whole VMA failed");
+    }
+    design_.tree.clear();
+    for (Vma* vma : vmas) {
+      design_.vma_mark_detached(*vma);
+      const VmaView view = vma->view();
+      view.backing->unreserve_pages(view.pages());
+      design_.release(*vma);
+    }
+    if (window_.start != window_.end) (void)host::unmap(window_.start, window_.end - window_.start);
   }
-  attach(*vma);
-  tree_.commit(std::move(*prepared));
-  return *where;
+  fault_srcu_.barrier();
 }
 
-void AddressSpace::wait_for_page_owners(Backing& backing, PageRun run, bool fillers_too,
+void AddressSpace::wait_for_page_owners(const VmaViews& views, bool fillers_too,
                                         std::uint64_t clear) {
   // The invalidator's half of DESIGN 7: the range's begin() has fenced, so a fault that locks a
   // page from now on sees the range; those that locked one before are waited for. New fills cannot
-  // begin: the VMA is write-locked.
-  for (std::uint64_t page = run.first; page < run.first + run.count; ++page) {
-    PageWord& word = backing.word(page);
-    const PageBits bits = word.read();
-    const bool owned = fillers_too ? bits.owned() : bits.has(PageBits::locked);
-    if (!owned && (bits.raw() & clear) == 0) continue;
-    word.lock();
-    word.unlock(0, clear);
+  // begin: the VMA is write-locked, and a speculative claim does not commit.
+  for (const VmaView& view : views) {
+    const PageRun run = view.pages();
+    for (std::uint64_t page = run.first; page < run.first + run.count; ++page) {
+      PageWord& word = view.backing->word(page);
+      const PageBits bits = word.read();
+      const bool owned = fillers_too ? bits.owned() : bits.has(PageBits::locked);
+      if (!owned && (bits.raw() & clear) == 0) continue;
+      word.lock();
+      word.unlock(0, clear);
+    }
   }
 }
 
-Result<void> AddressSpace::unmap(std::uintptr_t address, std::uint64_t length) {
-  if (auto ok = check_range(address, length); !ok) return forward(ok);
-  MmWriteGuard guard(mm_lock_);
-  return unmap_locked(address, address + length);
-}
-
-Result<void> AddressSpace::unmap_locked(std::uintptr_t start, std::uintptr_t end) {
-  const std::vector<Vma*> old(tree_.overlapping(start, end).begin(),
-                              tree_.overlapping(start, end).end());
-  if (old.empty()) return {};
-  // Before anything is decided from their fields (I12).
-  for (Vma* vma : old) vma->lock.vma_start_write(*shared_);
-
-  // What is left on either side becomes new VMAs; the old objects go as a whole.
-  std::vector<Vma*> rest;
-  const Vma& first = *old.front();
-  const Vma& last = *old.back();
-  const auto leave = [&](std::uintptr_t from, std::uintptr_t to, const Vma& like) SLAT_NO_ANALYSIS {
-    if (from >= to) return true;
-    Vma* const vma = new_vma(from, to, like);
-    if (vma != nullptr) rest.push_back(vma);
-    return vma != nullptr;
+template <class D> Result<void> AddressSpaceOf<D>::check_limits(const Change& change) const {
+  const auto over = [](std::uint64_t limit, std::uint64_t now, std::uint64_t more,
+                       std::uint64_t less) {
+    return limit != 0 && more > less && now + more - less > limit;
   };
-  Result<VmaTree::Prepared> prepared = fail(Errc::no_memory, ENOMEM, "no memory for a VMA");
-  if (leave(first.vm_start, start, first) && leave(end, last.vm_end, last))
-    prepared = tree_.prepare(old, rest);
-  if (!prepared) {
-    put_unused(rest);
-    return forward(prepared);
-  }
-
-  const std::uintptr_t from = std::max(start, first.vm_start);
-  const std::uintptr_t to = std::min(end, last.vm_end);
-  auto scope = notifiers_.invalidate_range_start({from, to, InvalidateEvent::unmap});
-  SLAT_CHECK(scope.has_value(), "a blockable range was refused");
-  for (Vma* vma : old)
-    wait_for_page_owners(*vma->vm_backing, part_of(*vma, from, to), true, PageBits::installed);
-  if (auto gone = unmap_pieces(old, from, to); !gone) {
-    scope->end();
-    put_unused(rest);
-    return forward(gone);
-  }
-  MmuGather gather(flushers_, *counters_, from, to);
-  for (Vma* vma : old) gather.add(*vma->vm_backing, part_of(*vma, from, to));
-  Result<void> freed = gather.flush().free();
-  scope->end();
-
-  // The tree first: a reader that meets a detached VMA walks again and must not find it a second
-  // time.
-  for (Vma* vma : rest) attach(*vma);
-  tree_.commit(std::move(*prepared));
-  detach_and_free(old);
-  return freed;
-}
-
-Result<void> AddressSpace::advise(std::uintptr_t address, std::uint64_t length, Advice advice) {
-  if (auto ok = check_range(address, length); !ok) return forward(ok);
-  const std::uintptr_t end = address + length;
-  MmWriteGuard guard(mm_lock_);
-  const std::span<Vma* const> vmas = tree_.overlapping(address, end);
-  std::uintptr_t covered = address;
-  for (const Vma* vma : vmas)
-    if (vma->vm_start <= covered) covered = vma->vm_end;
-  if (covered < end)
-    return fail(Errc::not_mapped, 0, fmt::format("nothing is mapped at {:#x}", covered));
-  for (Vma* vma : vmas) vma->lock.vma_start_write(*shared_);
-
-  const bool remove = advice == Advice::remove;
-  auto scope = notifiers_.invalidate_range_start(
-      {address, end, remove ? InvalidateEvent::remove : InvalidateEvent::zap});
-  SLAT_CHECK(scope.has_value(), "a blockable range was refused");
-  for (Vma* vma : vmas)
-    wait_for_page_owners(*vma->vm_backing, part_of(*vma, address, end), remove,
-                         PageBits::installed);
-  if (auto zapped = host::zap(address, length); !zapped) return forward(zapped);
-  MmuGather gather(flushers_, *counters_, address, end);
-  if (remove)
-    for (Vma* vma : vmas) gather.add(*vma->vm_backing, part_of(*vma, address, end));
-  FlushedPages flushed = gather.flush();
-  return flushed.free();
-}
-
-VmaTicket AddressSpace::lock_vma_under_rcu(std::uintptr_t address) {
-  // Bounded: each round that ends in "detached" means that a writer has changed the tree since;
-  // four times in a row is somebody to queue up behind.
-  for (int round = 0; round < 4; ++round) {
-    const rcu::ReadGuard section;
-    Vma* const vma = tree_.find(address);
-    if (vma == nullptr) return {};
-    const VmaReadLock outcome = vma->lock.vma_start_read(*shared_, free_mm);
-    if (outcome == VmaReadLock::detached) continue;
-    if (outcome == VmaReadLock::contended) return {};
-    if (vma->contains(address)) return {vma};
-    vma->lock.vma_end_read(); // recycled inside this mm: attached and ours, but elsewhere (I01)
-  }
+  const auto count = [&](std::uint32_t flag, const VmaViews& views) {
+    return bytes_with(views, flag);
+  };
+  if (over(options_.commit_limit, usage_.committed_bytes, count(vm_write, change.after()),
+           count(vm_write, change.before())))
+    return fail(Errc::no_memory, ENOMEM,
+                fmt::format("more than {} bytes would be mapped for writing (raise the commit limit)",
+                            options_.commit_limit));
+  if (over(options_.locked_limit, usage_.locked_bytes, count(vm_locked, change.after()),
+           count(vm_locked, change.before())))
+    return fail(Errc::no_memory, ENOMEM,
+                fmt::format("more than {} bytes would be locked (raise the limit of locked bytes)",
+                            options_.locked_limit));
   return {};
 }
 
-VmaTicket AddressSpace::lock_vma_under_mm_lock(std::uintptr_t address) {
-  MmReadGuard guard(mm_lock_);
-  Vma* const vma = tree_.find(address);
-  if (vma == nullptr) return {};
-  SLAT_CHECK(vma->lock.vma_start_read_locked(), "a VMA has a billion readers");
-  return {vma};
+template <class D> void AddressSpaceOf<D>::commit(Change& change) {
+  const auto apply = [&](std::uint64_t& total, std::uint32_t flag) {
+    total += bytes_with(change.after(), flag);
+    total -= bytes_with(change.before(), flag);
+  };
+  apply(usage_.mapped_bytes, vm_none);
+  apply(usage_.committed_bytes, vm_write);
+  apply(usage_.locked_bytes, vm_locked);
+  change.commit();
 }
 
-std::vector<AddressSpace::VmaInfo> AddressSpace::vmas() {
-  MmReadGuard guard(mm_lock_);
-  std::vector<VmaInfo> infos;
-  for (const Vma* vma : tree_.all())
-    infos.push_back({vma->vm_start, vma->vm_end, vma->vm_pgoff, vma->vm_flags});
-  return infos;
+template <class D>
+Result<std::uintptr_t> AddressSpaceOf<D>::choose_place(const MapRequest& request) {
+  if (request.address != 0) return request.address;
+  if (window_.start == window_.end) return 0;
+  auto gap = design_.tree.find_gap(window_.start, window_.end, request.length, request.alignment);
+  if (!gap)
+    return fail(Errc::no_memory, ENOMEM,
+                fmt::format("no gap of {} bytes is left in the window of {} bytes", request.length,
+                            window_.end - window_.start));
+  return *gap;
 }
+
+template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::map(const MapRequest& request) {
+  if (auto ok = check_map(request); !ok) return forward(ok);
+  return no_throw([&]() -> Result<std::uintptr_t> {
+    const WriteGuard guard(design_);
+    return map_locked(request);
+  });
+}
+
+template <class D>
+Result<std::uintptr_t> AddressSpaceOf<D>::map_locked(const MapRequest& request) {
+  auto place = choose_place(request);
+  if (!place) return place;
+  HostJournal journal(window_, options_.guard);
+  journal.expect(1);
+  if (*place == 0) place = journal.reserve(request.length, request.alignment);
+  if (!place) return place;
+  const VmaView fresh{*place, *place + request.length, request.pgoff, request.flags,
+                      request.backing};
+
+  Change change(design_);
+  change.include(fresh.start, fresh.end, Neighbours::include);
+  const VmaViews victims = inside(change.before(), fresh.start, fresh.end);
+  if (!victims.empty() && !request.replace)
+    return fail(Errc::exists, 0,
+                fmt::format("guest memory is mapped at {:#x} already", victims.front().start));
+  PageReservation pages(*request.backing, fresh.pages());
+  if (!pages.outcome()) return forward(pages.outcome());
+  if (auto ready = change.prepare(
+          coalesced(put(cut(change.before(), fresh.start, fresh.end), fresh)), options_.vma_limit);
+      !ready)
+    return forward(ready);
+  if (auto allowed = check_limits(change); !allowed) return forward(allowed);
+  journal.expect(2 * victims.size() + 2);
+  Departure departure(*this, victims);
+  departure.begin(InvalidateEvent::unmap);
+  if (auto taken = journal.unmap(victims); !taken) return forward(taken);
+  if (request.address != 0)
+    if (auto free = journal.reserve_between(victims, fresh.start, fresh.end); !free)
+      return forward(free);
+  if (auto mapped = journal.map(fresh); !mapped) return forward(mapped);
+
+  departure.free();
+  commit(change);
+  departure.unreserve();
+  pages.keep();
+  journal.keep();
+  return fresh.start;
+}
+
+template <class D>
+Result<void> AddressSpaceOf<D>::unmap(std::uintptr_t address, std::uint64_t length) {
+  if (auto ok = check_range(address, length); !ok) return ok;
+  return no_throw([&]() -> Result<void> {
+    const WriteGuard guard(design_);
+    return unmap_locked(address, address + length);
+  });
+}
+
+template <class D>
+Result<void> AddressSpaceOf<D>::unmap_locked(std::uintptr_t start, std::uintptr_t end) {
+  Change change(design_);
+  change.include(start, end, Neighbours::leave);
+  const VmaViews gone = inside(change.before(), start, end);
+  if (gone.empty()) return {};
+  if (auto ready = change.prepare(cut(change.before(), start, end), options_.vma_limit); !ready)
+    return ready;
+  HostJournal journal(window_, options_.guard);
+  journal.expect(gone.size());
+  Departure departure(*this, gone);
+  departure.begin(InvalidateEvent::unmap);
+  if (auto unmapped = journal.unmap_at_last(gone); !unmapped) return unmapped;
+  departure.free();
+  commit(change);
+  departure.unreserve();
+  journal.keep();
+  return {};
+}
+
+template <class D>
+Result<VmaViews> AddressSpaceOf<D>::all_mapped(std::uintptr_t start, std::uintptr_t end) {
+  VmaViews views;
+  design_.tree.for_each(start, end,
+                        [&](const auto& entry) { views.push_back(entry.value->view()); });
+  const std::uintptr_t hole = first_hole(views, start, end);
+  if (hole != end)
+    return fail(Errc::not_mapped, 0, fmt::format("nothing is mapped at {:#x}", hole));
+  return inside(views, start, end);
+}
+
+template <class D> VmaViews AddressSpaceOf<D>::vmas() {
+  const MmReadGuard guard(design_.mm_lock);
+  VmaViews views;
+  design_.tree.for_each(0, ~std::uintptr_t(0),
+                        [&](const auto& entry) { views.push_back(entry.value->view()); });
+  return views;
+}
+
+template <class D> MemoryUsage AddressSpaceOf<D>::usage() {
+  const MmReadGuard guard(design_.mm_lock);
+  MemoryUsage usage = usage_;
+  std::vector<Backing*> backings;
+  design_.tree.for_each(0, ~std::uintptr_t(0), [&](const auto& entry) {
+    backings.push_back(entry.value->vm_backing);
+  });
+  usage.vmas = backings.size();
+  std::sort(backings.begin(), backings.end());
+  backings.erase(std::unique(backings.begin(), backings.end()), backings.end());
+  for (const Backing* backing : backings)
+    usage.resident_bytes += backing->resident_pages() << page_shift;
+  return usage;
+}
+
+std::size_t live_vmas(VmaLockDesign design) {
+  switch (design) {
+#define SLAT_COUNT(Design)                                                                         \
+  case Design::kind:                                                                               \
+    return Design::live();
+    SLAT_FOR_EACH_DESIGN(SLAT_COUNT)
+#undef SLAT_COUNT
+  default:
+    return 0;
+  }
+}
+
+#define SLAT_INSTANTIATE(Design) template class AddressSpaceOf<Design>;
+SLAT_FOR_EACH_DESIGN(SLAT_INSTANTIATE)
+#undef SLAT_INSTANTIATE
 
 } // namespace slat::mmu

@@ -1,28 +1,37 @@
 // AddressSpace: the guest views of one machine (the kernel's mm_struct): VMAs, the mm lock, the
-// notifier chain.
+// notifier chain. This is its face; AddressSpaceOf<Design> behind it is made of one of the four
+// designs of DESIGN 5.
 //
 // Lock order, outermost first:  mm lock > VMA locks > notifier chain (gate, SRCU section) > page
-// locks. A fault takes a VMA read lock without the mm lock and drops it before anything that sleeps;
-// a page lock is taken by try-lock while another lock is held. No callback runs under a page lock.
+// locks. A fault holds a VMA without the mm lock and lets it go before anything that sleeps; a page
+// lock is taken by try-lock while another lock is held. No callback runs under a page lock.
 #pragma once
 
 #include "mmu/counters.hpp"
-#include "mmu/mm_lock.hpp"
+#include "mmu/fault.hpp"
+#include "mmu/host_journal.hpp"
 #include "mmu/mmu_gather.hpp"
 #include "mmu/notifier.hpp"
-#include "mmu/type_stable_cache.hpp"
-#include "mmu/vma.hpp"
-#include "mmu/vma_tree.hpp"
+#include "mmu/vma_lock/design.hpp"
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace slat::mmu {
 
-using VmaCache = TypeStableCache<Vma>;
+struct AddressSpaceOptions {
+  VmaLockDesign vma_lock = VmaLockDesign::vma_refcount;
+  std::size_t vma_limit = 65530;   // VMAs; a change that would make more is refused
+  std::uint64_t commit_limit = 0;  // bytes mapped for writing; 0: none
+  std::uint64_t locked_limit = 0;  // bytes locked; 0: none but the host's
+  std::uint64_t window = 0;        // bytes of address space set aside for "anywhere"; 0: the host chooses
+  ViewGuard* guard = nullptr;      // told of every host mapping; outlives the address space
+};
 
 struct MapRequest {
-  std::uintptr_t address = 0; // 0: anywhere; else exactly here, refused with Errc::exists if taken
+  std::uintptr_t address = 0; // 0: anywhere; else exactly here, page aligned
+  bool replace = false;       // unmap VMAs that are in the way; else, and if foreign: Errc::exists
   std::uint64_t length = 0;   // bytes, page aligned, not 0
   std::uint32_t flags = vm_read | vm_write;
   Backing* backing = nullptr;        // gets a reference
@@ -30,56 +39,99 @@ struct MapRequest {
   std::size_t alignment = page_size; // for "anywhere"; a power of two
 };
 
+/// mremap.
+struct MoveRequest {
+  std::uintptr_t address = 0;
+  std::uint64_t old_length = 0; // bytes, page aligned, not 0; all of it mapped
+  std::uint64_t new_length = 0; // longer: more of the same backing, if address and new end are one VMA
+  bool may_move = false;        // if it cannot grow where it is
+  std::optional<std::uintptr_t> to; // exactly there; VMAs in the way are unmapped
+  std::size_t alignment = page_size; // where the place is free to choose
+};
+
 enum class Advice {
   dontneed, // out of the guest view and every secondary MMU; the data stays and comes back with the
             // next fault
   remove,   // the same, and the data is given back to the host: reads as the source fills it
             // afterwards
+  willneed, // filled now; not installed
+  populate, // filled and installed now, into the secondary MMU that set_populate_mmu() named
+  cold,     // not accessed lately: the aging bits are cleared, and the host is told
+  pageout,  // out of the guest view, and the host is asked to reclaim it; the data stays
 };
 
-/// What happened to one attempt to lock a VMA for reading.
-struct VmaTicket {
-  Vma* vma = nullptr;
-
-  explicit operator bool() const { return vma != nullptr; }
+struct MemoryUsage {
+  std::size_t vmas = 0;
+  std::uint64_t mapped_bytes = 0;
+  std::uint64_t committed_bytes = 0; // mapped for writing
+  std::uint64_t locked_bytes = 0;
+  std::uint64_t resident_bytes = 0; // with content in the host; whole backings, if shared with another mm
 };
 
 class AddressSpace {
  public:
-  /// The cache and the counters outlive it.
-  AddressSpace(VmaCache& cache, Counters& counters);
+  /// The counters outlive it. Errors: no_memory if the window cannot be reserved.
+  static Result<std::unique_ptr<AddressSpace>> create(const AddressSpaceOptions& options,
+                                                      Counters& counters);
   /// Tells subscribers, unmaps everything. No fault and no range is in progress and none will come.
-  ~AddressSpace();
+  virtual ~AddressSpace() = default;
   AddressSpace(const AddressSpace&) = delete;
   AddressSpace& operator=(const AddressSpace&) = delete;
 
   // ---- host-side changes. All may sleep; no mmu lock may be held. All or nothing.
 
-  /// Maps a part of a backing into the guest view; returns where. Nothing is populated.
-  Result<std::uintptr_t> map(const MapRequest& request) SLAT_EXCLUDES(mm_lock_);
+  /// Maps a part of a backing into the guest view; returns where. Nothing is populated. A page of a
+  /// backing is mapped once at most: Errc::exists.
+  virtual Result<std::uintptr_t> map(const MapRequest& request) = 0;
 
   /// Unmaps [address, address + length), splitting VMAs at its ends, and frees its pages. Holes are
-  /// fine (munmap). Where the host will not take pages back the range is unmapped all the same, and
-  /// the error is returned.
-  Result<void> unmap(std::uintptr_t address, std::uint64_t length) SLAT_EXCLUDES(mm_lock_);
+  /// fine (munmap).
+  virtual Result<void> unmap(std::uintptr_t address, std::uint64_t length) = 0;
 
-  /// Errc::not_mapped if the range has a hole, and then nothing is done. See Advice.
-  Result<void> advise(std::uintptr_t address, std::uint64_t length, Advice advice)
-      SLAT_EXCLUDES(mm_lock_);
+  /// Gives [address, address + length) the access `flags` (vm_read, vm_write, vm_exec). Errc::not_mapped
+  /// if the range has a hole (mprotect).
+  virtual Result<void> protect(std::uintptr_t address, std::uint64_t length,
+                               std::uint32_t flags) = 0;
 
-  // ---- looking up, for faults
+  /// Moves, grows or shrinks a mapping; returns where it is now (mremap). Pages keep their content.
+  virtual Result<std::uintptr_t> move(const MoveRequest& request) = 0;
 
-  /// The VMA at `address` with its read lock, found under RCU without the mm lock
-  /// (lock_vma_under_rcu). Empty if there is none, or if a writer is about: then look under the mm
-  /// lock. Does not sleep.
-  [[nodiscard]] VmaTicket lock_vma_under_rcu(std::uintptr_t address);
+  /// Errc::not_mapped if the range has a hole, and then nothing is done. See Advice. What is locked
+  /// is neither discarded nor paged out: Errc::invalid_argument. The filling ones go page by page and
+  /// may end half-way, with what is filled filled.
+  virtual Result<void> advise(std::uintptr_t address, std::uint64_t length, Advice advice) = 0;
 
-  /// The same by way of the mm read lock, which is dropped again. Empty if nothing is mapped there.
-  /// May sleep; no VMA or page lock held.
-  [[nodiscard]] VmaTicket lock_vma_under_mm_lock(std::uintptr_t address) SLAT_EXCLUDES(mm_lock_);
+  /// Fills the range and keeps it in memory (mlock); lets it go again (munlock).
+  virtual Result<void> lock(std::uintptr_t address, std::uint64_t length) = 0;
+  virtual Result<void> unlock(std::uintptr_t address, std::uint64_t length) = 0;
 
-  /// Puts the VMA's read lock.
-  static void vma_end_read(VmaTicket ticket) { ticket.vma->lock.vma_end_read(); }
+  // ---- faults and lookups
+
+  /// See handle_mm_fault().
+  virtual FaultOutcome handle_fault(const FaultRequest& request) = 0;
+
+  /// The VMA at `address`, held for reading, found without the mm lock (lock_vma_under_rcu). Empty if
+  /// there is none, or if a writer is about: then look under the mm lock. Does not sleep, but for
+  /// mmap-lock. Only inside a section of fault_srcu().
+  [[nodiscard]] virtual VmaTicket lock_vma_under_rcu(std::uintptr_t address) = 0;
+
+  /// The same by way of the mm read lock. Empty if nothing is mapped there. May sleep; no VMA or page
+  /// lock held.
+  [[nodiscard]] virtual VmaTicket lock_vma_under_mm_lock(std::uintptr_t address) = 0;
+
+  /// With a page of it claimed or locked: is the VMA still as the ticket says?
+  [[nodiscard]] virtual bool vma_commit(const VmaTicket& ticket) = 0;
+
+  /// Lets the VMA go.
+  virtual void vma_end_read(VmaTicket ticket) = 0;
+
+  /// A copy of the map, ascending. Takes the mm read lock.
+  [[nodiscard]] virtual VmaViews vmas() = 0;
+
+  /// Takes the mm read lock.
+  [[nodiscard]] virtual MemoryUsage usage() = 0;
+
+  [[nodiscard]] virtual VmaLockDesign vma_lock() const = 0;
 
   /// Backings that a fault in progress may use outlive a section of this domain (I16).
   [[nodiscard]] Srcu& fault_srcu() { return fault_srcu_; }
@@ -91,33 +143,26 @@ class AddressSpace {
   /// Before the first fault: whatever caches translations of this address space.
   void add_tlb_flusher(TlbFlusher& flusher) { flushers_.push_back(&flusher); }
 
-  struct VmaInfo {
-    std::uintptr_t start, end;
-    std::uint64_t pgoff;
-    std::uint32_t flags;
-  };
+  /// Before the first use of Advice::populate.
+  void set_populate_mmu(SecondaryMmu& mmu) { populate_mmu_ = &mmu; }
 
-  /// A copy of the map, ascending. Takes the mm read lock.
-  [[nodiscard]] std::vector<VmaInfo> vmas() SLAT_EXCLUDES(mm_lock_);
+ protected:
+  AddressSpace(const AddressSpaceOptions& options, Counters& counters)
+      : options_(options), counters_(&counters), notifiers_(counters) {}
 
- private:
-  static Result<void> check_range(std::uintptr_t address, std::uint64_t length);
-  [[nodiscard]] Vma* new_vma(std::uintptr_t start, std::uintptr_t end, const Vma& like)
-      SLAT_REQUIRES(mm_lock_);
-  void attach(Vma& vma) SLAT_REQUIRES(mm_lock_);
-  void detach_and_free(std::span<Vma* const> vmas) SLAT_REQUIRES(mm_lock_);
-  void put_unused(std::span<Vma* const> vmas);
-  Result<void> unmap_locked(std::uintptr_t start, std::uintptr_t end) SLAT_REQUIRES(mm_lock_);
-  void wait_for_page_owners(Backing& backing, PageRun run, bool fillers_too, std::uint64_t clear);
+  friend class Departure;
+  /// Inside a range: sleeps until nobody locks a page of the views, or fills one, and clears flags.
+  static void wait_for_page_owners(const VmaViews& views, bool fillers_too, std::uint64_t clear);
 
-  VmaCache* cache_;
+  const AddressSpaceOptions options_;
   Counters* counters_;
-  MmShared* shared_; // outlives this object while a reader has it pinned (I05)
-  MmLock mm_lock_;
-  VmaTree tree_;
   NotifierChain notifiers_;
   Srcu fault_srcu_;
   std::vector<TlbFlusher*> flushers_; // written before the first fault
+  SecondaryMmu* populate_mmu_ = nullptr;
 };
+
+/// VMAs of a design that exist in this process, in trees and on their way out. For tests and reports.
+[[nodiscard]] std::size_t live_vmas(VmaLockDesign design);
 
 } // namespace slat::mmu

@@ -36,6 +36,20 @@ class Backing {
   /// thread: for faults that still read from it (I16). Does not wait.
   void put_after(Srcu& srcu);
 
+  /// Pages of the run become mapped: a page is mapped once at most, or unmapping it here would free it
+  /// there. Errc::exists if one is mapped already, in any address space. Allocates nothing.
+  Result<void> reserve_pages(PageRun run) SLAT_EXCLUDES(mapped_mutex_);
+  void unreserve_pages(PageRun run) SLAT_EXCLUDES(mapped_mutex_);
+
+  /// Pages with content in the host: filled and not given back since.
+  [[nodiscard]] std::uint64_t resident_pages() const {
+    return resident_.load(std::memory_order_relaxed); // a sum
+  }
+
+  void add_resident(std::int64_t pages) {
+    resident_.fetch_add(std::uint64_t(pages), std::memory_order_relaxed); // a sum
+  }
+
   [[nodiscard]] int fd() const { return fd_; }
 
   [[nodiscard]] std::uint64_t pages() const { return pages_; }
@@ -69,6 +83,9 @@ class Backing {
   std::uint64_t pages_ = 0;
   std::byte* host_view_ = nullptr;
   PageWord* words_ = nullptr;
+  Mutex mapped_mutex_;
+  std::uint64_t* mapped_ SLAT_GUARDED_BY(mapped_mutex_) = nullptr; // a bit for each page
+  std::atomic<std::uint64_t> resident_{0};
   std::unique_ptr<PageSource> source_;
   std::atomic<std::uint64_t> references_{1};
 };

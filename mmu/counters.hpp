@@ -23,11 +23,13 @@ enum class Counter : unsigned {
   poisoned_pages,      // pages whose source failed
   vma_lock_miss_count, // lockless VMA lookups that did not end in a lock
   mm_lock_fallback_count,   // faults that took the mm read lock
+  vma_commit_failed_count,  // speculative faults that a writer overtook
   invalidate_count,         // ranges started
   invalidated_pages,        // pages in those ranges
   invalidate_refused_count, // non-blockable ranges that a subscriber refused
   tlb_flush_count,
-  freed_pages, // given back to the host
+  freed_pages,   // given back to the host
+  unfreed_pages, // emptied, but the host would not take them
   uffd_missing_count,
   uffd_minor_count,
   uffd_wp_count,

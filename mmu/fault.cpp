@@ -2,6 +2,9 @@
 // check under the page lock that no range in progress covers it and none has ended since step 2.
 #include "mmu/fault.hpp"
 
+#include "mmu/address_space_of.hpp"
+#include "mmu/vma_lock/all_designs.hpp"
+
 #include <algorithm>
 
 namespace slat::mmu {
@@ -10,10 +13,15 @@ namespace {
 
 /// One attempt. Its SRCU section keeps the backing alive after the VMA lock is dropped; waits
 /// happen inside it.
-class Attempt {
+template <class D> class Attempt {
  public:
-  Attempt(AddressSpace& mm, const FaultRequest& request, bool alone)
-      : mm_(mm), request_(request), alone_(alone), section_(mm.fault_srcu()),
+  struct Hints {
+    bool alone = false;      // leave the neighbours out
+    bool by_mm_lock = false; // speculation has failed: look the VMA up under the mm lock
+  };
+
+  Attempt(AddressSpace& mm, D& design, const FaultRequest& request, Hints& hints)
+      : mm_(mm), design_(design), request_(request), hints_(hints), section_(mm.fault_srcu()),
         page_address_(request.address & ~(page_size - 1)) {}
 
   FaultResult run() {
@@ -21,37 +29,47 @@ class Attempt {
     snapshot_ = mm_.notifiers().sequence().snapshot();
 
     // Step 3. No mm-wide lock; only if that fails, by way of the mm read lock.
-    VmaTicket ticket = mm_.lock_vma_under_rcu(request_.address);
-    if (!ticket) {
-      mm_.counters().add(Counter::vma_lock_miss_count);
+    VmaTicket ticket;
+    if (!hints_.by_mm_lock) ticket = design_.begin(request_.address);
+    if (!ticket && D::lockless) {
+      if (!hints_.by_mm_lock) mm_.counters().add(Counter::vma_lock_miss_count);
       mm_.counters().add(Counter::mm_lock_fallback_count);
-      ticket = mm_.lock_vma_under_mm_lock(request_.address);
-      if (!ticket) return FaultResult::no_vma;
+      ticket = design_.begin_locked(request_.address);
     }
+    if (!ticket) return FaultResult::no_vma;
 
-    // Step 4. Copies of what is needed later; the VMA may be gone by then.
-    const Vma& vma = *ticket.vma;
-    if ((vma.vm_flags & request_.access) != request_.access) {
-      AddressSpace::vma_end_read(ticket);
+    // Step 4. From here on by the ticket's copy; the VMA may be gone when it is needed again.
+    const VmaView vma = ticket.view;
+    if ((vma.flags & request_.access) != request_.access) {
+      design_.end(ticket);
       return FaultResult::denied;
     }
-    backing_ = vma.vm_backing;
+    backing_ = vma.backing;
     page_ = vma.page_of(page_address_);
-    writable_ = (vma.vm_flags & vm_write) != 0;
+    writable_ = (vma.flags & vm_write) != 0;
     set_window(vma);
     PageState was{};
     switch (backing_->word(page_).claim_fill(was)) {
     case FillClaim::busy:
-      AddressSpace::vma_end_read(ticket);
+      design_.end(ticket);
       return FaultResult::wait;
     case FillClaim::poisoned:
-      AddressSpace::vma_end_read(ticket);
+      design_.end(ticket);
       return FaultResult::poisoned;
     case FillClaim::claimed:
+      // The claim is the page lock under which a speculation commits (I14). Whoever changes the VMA
+      // from now on waits for the claim.
+      if (!design_.commit(ticket)) {
+        backing_->word(page_).finish_fill(was);
+        design_.end(ticket);
+        mm_.counters().add(Counter::vma_commit_failed_count);
+        hints_.by_mm_lock = true;
+        return FaultResult::retry;
+      }
       if (const FaultResult filled = fill(ticket, was); filled != FaultResult::done) return filled;
       break;
     case FillClaim::present:
-      AddressSpace::vma_end_read(ticket);
+      design_.end(ticket);
       break;
     }
 
@@ -68,9 +86,6 @@ class Attempt {
       backing_->word(page_).wait_unowned();
   }
 
-  /// The next attempt should leave the neighbours out.
-  [[nodiscard]] bool neighbours_in_the_way() const { return neighbours_in_the_way_; }
-
   [[nodiscard]] PageRun installed() const { return installed_; }
 
   [[nodiscard]] std::uintptr_t address_of(std::uint64_t page) const {
@@ -78,17 +93,17 @@ class Attempt {
   }
 
  private:
-  void set_window(const Vma& vma) {
+  void set_window(const VmaView& vma) {
     window_first_ = page_;
     window_last_ = page_ + 1;
-    if (alone_ || request_.around_end <= page_address_ || request_.around_start > page_address_)
+    if (hints_.alone || request_.around_end <= page_address_ || request_.around_start > page_address_)
       return;
-    window_first_ = vma.page_of(std::max(request_.around_start, vma.vm_start));
-    window_last_ = vma.page_of(std::min(request_.around_end, vma.vm_end) - 1) + 1;
+    window_first_ = vma.page_of(std::max(request_.around_start, vma.start));
+    window_last_ = vma.page_of(std::min(request_.around_end, vma.end) - 1) + 1;
   }
 
   /// Steps 5 and 6, with the VMA read lock, which it drops, and the page claimed.
-  FaultResult fill(VmaTicket ticket, PageState was) {
+  FaultResult fill(VmaTicket& ticket, PageState was) {
     // Neighbours only if they are empty: they are all alike, and are put back as they were if it
     // comes to that.
     PageRun run{page_, 1};
@@ -97,7 +112,7 @@ class Attempt {
 
     PageSource& source = backing_->source();
     const bool slept = source.may_sleep();
-    if (slept) AddressSpace::vma_end_read(ticket);
+    if (slept) design_.end(ticket);
     FillResult result = source.fill(*backing_, run);
     if (result != FillResult::filled && run.count > 1) {
       // A neighbour's trouble must not become this page's.
@@ -111,9 +126,12 @@ class Attempt {
     const PageState to = result == FillResult::filled   ? PageState::present
                          : result == FillResult::failed ? PageState::poisoned
                                                         : was;
-    if (result == FillResult::filled) finish_neighbours(run, PageState::present);
+    if (result == FillResult::filled) {
+      backing_->add_resident(std::int64_t(run.count));
+      finish_neighbours(run, PageState::present);
+    }
     backing_->word(page_).finish_fill(to);
-    if (!slept) AddressSpace::vma_end_read(ticket);
+    if (!slept) design_.end(ticket);
 
     switch (result) {
     case FillResult::failed:
@@ -180,7 +198,7 @@ class Attempt {
       mm_.counters().add(Counter::fault_around_pages, result.pages - 1);
       return FaultResult::done;
     }
-    neighbours_in_the_way_ = true;
+    hints_.alone = true;
     switch (result.status) {
     case InstallStatus::already_installed:
       return page_ == run.first ? FaultResult::done : FaultResult::retry;
@@ -219,8 +237,9 @@ class Attempt {
   }
 
   AddressSpace& mm_;
+  D& design_;
   const FaultRequest& request_;
-  const bool alone_;
+  Hints& hints_;
   Srcu::ReadGuard section_;
   const std::uintptr_t page_address_;
   std::uint64_t snapshot_ = 0;
@@ -229,26 +248,24 @@ class Attempt {
   std::uint64_t window_first_ = 0;
   std::uint64_t window_last_ = 0;
   bool writable_ = false;
-  bool neighbours_in_the_way_ = false;
   PageRun installed_{0, 0};
 };
 
 } // namespace
 
-FaultOutcome handle_mm_fault(AddressSpace& mm, const FaultRequest& request) {
+template <class D> FaultOutcome AddressSpaceOf<D>::handle_fault(const FaultRequest& request) {
   SLAT_ASSERT(page_locks_held() == 0, "a fault is handled with a page lock held");
-  bool alone = false;
+  typename Attempt<D>::Hints hints;
   for (;;) {
-    Attempt attempt(mm, request, alone);
+    Attempt<D> attempt(*this, design_, request, hints);
     const FaultResult result = attempt.run();
-    alone = alone || attempt.neighbours_in_the_way();
     if (result == FaultResult::retry) {
-      mm.counters().add(Counter::fault_retry_count);
+      counters_->add(Counter::fault_retry_count);
     } else if (result == FaultResult::wait) {
-      mm.counters().add(Counter::fault_wait_count);
+      counters_->add(Counter::fault_wait_count);
       attempt.wait();
     } else {
-      if (result == FaultResult::done) mm.counters().add(Counter::fault_count);
+      if (result == FaultResult::done) counters_->add(Counter::fault_count);
       const PageRun run = attempt.installed();
       if (run.count == 0) return {result, 0, 0};
       const std::uintptr_t start = attempt.address_of(run.first);
@@ -256,6 +273,15 @@ FaultOutcome handle_mm_fault(AddressSpace& mm, const FaultRequest& request) {
     }
   }
 }
+
+FaultOutcome handle_mm_fault(AddressSpace& mm, const FaultRequest& request) {
+  return mm.handle_fault(request);
+}
+
+#define SLAT_INSTANTIATE(Design)                                                                   \
+  template FaultOutcome AddressSpaceOf<Design>::handle_fault(const FaultRequest&);
+SLAT_FOR_EACH_DESIGN(SLAT_INSTANTIATE)
+#undef SLAT_INSTANTIATE
 
 std::string_view to_string(FaultResult result) {
   switch (result) {

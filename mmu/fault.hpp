@@ -2,14 +2,17 @@
 // to bottom.
 #pragma once
 
-#include "mmu/address_space.hpp"
 #include "mmu/secondary_mmu.hpp"
+#include "mmu/vma.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 namespace slat::mmu {
+
+class AddressSpace;
 
 enum class FaultResult {
   done,

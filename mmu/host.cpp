@@ -11,6 +11,13 @@
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
+#ifndef MADV_COLD
+#define MADV_COLD 20
+#define MADV_PAGEOUT 21
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
 
 namespace slat::mmu::host {
 
@@ -32,6 +39,10 @@ tl::unexpected<Error> failed(int error, std::string what) {
                         ? Errc::no_memory
                         : error == EEXIST ? Errc::exists : Errc::os_failed;
   return fail(code, error, fmt::format("{}: {}", what, std::strerror(error)));
+}
+
+void* pointer(std::uintptr_t address) {
+  return reinterpret_cast<void*>(address);
 }
 
 void* aligned_reservation(std::size_t length, std::size_t alignment) {
@@ -109,6 +120,93 @@ Result<void> unmap(std::uintptr_t address, std::size_t length) {
   if (made_to_fail() || munmap(reinterpret_cast<void*>(address), length) != 0) {
     const int error = errno;
     return failed(error, fmt::format("cannot unmap {} bytes at {:#x}", length, address));
+  }
+  return {};
+}
+
+Result<void> map_over(std::uintptr_t address, std::size_t length, int protection, int fd,
+                      std::uint64_t offset) {
+  if (made_to_fail() || mmap(pointer(address), length, protection,
+                             MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, off_t(offset)) == MAP_FAILED) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot map {} bytes of guest memory at {:#x}", length, address));
+  }
+  return {};
+}
+
+Result<std::uintptr_t> reserve(std::uintptr_t address, std::size_t length, std::size_t alignment) {
+  void* where = MAP_FAILED;
+  if (!made_to_fail())
+    where = address == 0 ? aligned_reservation(length, alignment)
+                         : mmap(pointer(address), length, PROT_NONE,
+                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  if (where == MAP_FAILED) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot reserve {} bytes of address space", length));
+  }
+  return reinterpret_cast<std::uintptr_t>(where);
+}
+
+Result<void> reserve_free(std::uintptr_t address, std::size_t length) {
+  if (made_to_fail() ||
+      mmap(pointer(address), length, PROT_NONE,
+           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot reserve {} bytes at {:#x}", length, address));
+  }
+  return {};
+}
+
+Result<void> protect(std::uintptr_t address, std::size_t length, int protection) {
+  if (made_to_fail() || mprotect(pointer(address), length, protection) != 0) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot protect {} bytes at {:#x}", length, address));
+  }
+  return {};
+}
+
+Result<void> move(std::uintptr_t address, std::size_t length, std::uintptr_t to) {
+  if (made_to_fail() || mremap(pointer(address), length, length,
+                               MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+                               pointer(to)) == MAP_FAILED) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot move {} bytes from {:#x} to {:#x}", length, address, to));
+  }
+  return {};
+}
+
+Result<void> lock(std::uintptr_t address, std::size_t length) {
+  if (made_to_fail() || mlock2(pointer(address), length, MLOCK_ONFAULT) != 0) {
+    const int error = errno;
+    if (error == EPERM || error == ENOMEM || error == EAGAIN)
+      return fail(Errc::no_memory, error,
+                  fmt::format("cannot lock {} bytes at {:#x}: {} (raise RLIMIT_MEMLOCK)", length,
+                              address, std::strerror(error)));
+    return failed(error, fmt::format("cannot lock {} bytes at {:#x}", length, address));
+  }
+  return {};
+}
+
+Result<void> unlock(std::uintptr_t address, std::size_t length) {
+  if (made_to_fail() || munlock(pointer(address), length) != 0) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot unlock {} bytes at {:#x}", length, address));
+  }
+  return {};
+}
+
+Result<void> cold(std::uintptr_t address, std::size_t length) {
+  if (made_to_fail() || madvise(pointer(address), length, MADV_COLD) != 0) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot mark {} bytes at {:#x} as cold", length, address));
+  }
+  return {};
+}
+
+Result<void> pageout(std::uintptr_t address, std::size_t length) {
+  if (made_to_fail() || madvise(pointer(address), length, MADV_PAGEOUT) != 0) {
+    const int error = errno;
+    return failed(error, fmt::format("cannot page out {} bytes at {:#x}", length, address));
   }
   return {};
 }

@@ -27,6 +27,33 @@ Result<std::uintptr_t> map_shared(std::uintptr_t address, std::size_t length, in
                                   int fd, std::uint64_t offset, std::size_t alignment = page_size);
 Result<void> unmap(std::uintptr_t address, std::size_t length);
 
+/// MAP_SHARED of the descriptor over what is mapped there now, which the caller owns.
+Result<void> map_over(std::uintptr_t address, std::size_t length, int protection, int fd,
+                      std::uint64_t offset);
+
+/// Address space without memory, PROT_NONE. `address` 0: anywhere, aligned to `alignment`; else over
+/// what is mapped there now, which the caller owns.
+Result<std::uintptr_t> reserve(std::uintptr_t address, std::size_t length,
+                               std::size_t alignment = page_size);
+
+/// The same where nothing is mapped; else Errc::exists.
+Result<void> reserve_free(std::uintptr_t address, std::size_t length);
+
+/// mprotect.
+Result<void> protect(std::uintptr_t address, std::size_t length, int protection);
+
+/// Moves the mapping and its pages over a reservation at `to`, and leaves an empty mapping of the
+/// same memory behind (MREMAP_DONTUNMAP), so that it can always be moved back.
+Result<void> move(std::uintptr_t address, std::size_t length, std::uintptr_t to);
+
+/// Pages stay in memory from the moment that they are mapped (MLOCK_ONFAULT); populates nothing.
+Result<void> lock(std::uintptr_t address, std::size_t length);
+Result<void> unlock(std::uintptr_t address, std::size_t length);
+
+/// Hints: not needed soon (MADV_COLD); reclaim now (MADV_PAGEOUT).
+Result<void> cold(std::uintptr_t address, std::size_t length);
+Result<void> pageout(std::uintptr_t address, std::size_t length);
+
 /// Takes the pages out of this mapping; the memfd keeps them (MADV_DONTNEED). The kernel
 /// invalidates every secondary MMU of the mapping before it returns.
 Result<void> zap(std::uintptr_t address, std::size_t length);

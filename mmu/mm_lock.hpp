@@ -1,48 +1,41 @@
-// MmLock: the lock of the whole address space (mmap_lock). Write-locking makes the mm sequence odd,
-// unlocking makes it even again, which unlocks every VMA that was write-locked meanwhile.
+// MmLock: the lock of the whole address space (mmap_lock). Writers come before readers that wait
+// already: under a stream of faults a writer would otherwise starve where every fault takes the lock.
 #pragma once
 
 #include "mmu/thread_safety.hpp"
-#include "mmu/vma_lock/vma_refcount.hpp"
 
-#include <shared_mutex>
+#include <pthread.h>
 
 namespace slat::mmu {
 
 class SLAT_CAPABILITY("mm_lock") MmLock {
  public:
-  explicit MmLock(MmShared& shared) : shared_(&shared) {}
-
-  void lock() SLAT_ACQUIRE() {
-    mutex_.lock();
-    shared_->begin_write();
+  MmLock() {
+    pthread_rwlockattr_t attributes;
+    pthread_rwlockattr_init(&attributes);
+    // Nobody read-locks it twice on one thread, which this kind forbids.
+    pthread_rwlockattr_setkind_np(&attributes, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&lock_, &attributes);
+    pthread_rwlockattr_destroy(&attributes);
   }
 
-  void unlock() SLAT_RELEASE() {
-    shared_->end_write(); // before the lock is free: the next writer expects an even sequence
-    mutex_.unlock();
-  }
+  ~MmLock() { pthread_rwlock_destroy(&lock_); }
 
-  void lock_shared() SLAT_ACQUIRE_SHARED() { mutex_.lock_shared(); }
+  MmLock(const MmLock&) = delete;
+  MmLock& operator=(const MmLock&) = delete;
 
-  void unlock_shared() SLAT_RELEASE_SHARED() { mutex_.unlock_shared(); }
+  /// Sleeps. No other lock of mmu/ held.
+  void lock() SLAT_ACQUIRE() { pthread_rwlock_wrlock(&lock_); }
 
- private:
-  MmShared* shared_;
-  std::shared_mutex mutex_;
-};
+  void unlock() SLAT_RELEASE() { pthread_rwlock_unlock(&lock_); }
 
-class SLAT_SCOPED_CAPABILITY MmWriteGuard {
- public:
-  explicit MmWriteGuard(MmLock& lock) SLAT_ACQUIRE(lock) : lock_(&lock) { lock_->lock(); }
+  /// Sleeps while a writer is inside or waits. No other lock of mmu/ held.
+  void lock_shared() SLAT_ACQUIRE_SHARED() { pthread_rwlock_rdlock(&lock_); }
 
-  ~MmWriteGuard() SLAT_RELEASE() { lock_->unlock(); }
-
-  MmWriteGuard(const MmWriteGuard&) = delete;
-  MmWriteGuard& operator=(const MmWriteGuard&) = delete;
+  void unlock_shared() SLAT_RELEASE_SHARED() { pthread_rwlock_unlock(&lock_); }
 
  private:
-  MmLock* lock_;
+  pthread_rwlock_t lock_;
 };
 
 class SLAT_SCOPED_CAPABILITY MmReadGuard {

@@ -1,5 +1,6 @@
 #include "mmu/mmu_gather.hpp"
 
+#include <cstring>
 #include <utility>
 
 namespace slat::mmu {
@@ -25,26 +26,26 @@ FlushedPages::~FlushedPages() {
   SLAT_CHECK(finished_, "flushed pages were neither freed nor kept");
 }
 
-Result<void> FlushedPages::free() {
+void FlushedPages::free() {
   finished_ = true;
-  Result<void> outcome;
   for (const Run& run : runs_) {
-    auto punched = host::punch(run.backing->fd(), run.pages.first << page_shift,
-                               run.pages.count << page_shift);
-    if (!punched) {
-      if (outcome) outcome = forward(punched);
-      continue;
-    }
+    Backing& backing = *run.backing;
+    const bool given_back =
+        host::punch(backing.fd(), run.pages.first << page_shift, run.pages.count << page_shift)
+            .has_value();
     for (std::uint64_t page = run.pages.first; page < run.pages.first + run.pages.count; ++page) {
-      PageWord& word = run.backing->word(page);
-      if (word.read().raw() == 0)
+      PageWord& word = backing.word(page);
+      const PageBits bits = word.read();
+      if (bits.raw() == 0)
         continue; // was empty before: nobody fills it while the VMA is write-locked
       word.lock();
+      if (!given_back) std::memset(backing.host_view(page), 0, page_size);
+      const bool was_resident = bits.state() == PageState::present;
       word.unlock_empty();
-      counters_->add(Counter::freed_pages);
+      if (was_resident) backing.add_resident(-1);
+      counters_->add(given_back ? Counter::freed_pages : Counter::unfreed_pages);
     }
   }
-  return outcome;
 }
 
 } // namespace slat::mmu

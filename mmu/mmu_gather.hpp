@@ -21,11 +21,10 @@ class [[nodiscard]] FlushedPages {
   FlushedPages& operator=(FlushedPages&&) = delete;
   ~FlushedPages();
 
-  /// Gives the pages back to the host and empties their page words. Where the host refuses, the
-  /// pages stay as they were, with their data, and the first error is returned; the rest is freed.
-  /// May sleep; no page lock held, and the VMAs are write-locked or gone, so that nobody fills a
-  /// page meanwhile.
-  Result<void> free();
+  /// Gives the pages back to the host and empties their page words. Where the host refuses, they are
+  /// zeroed instead and only the memory is not won back (unfreed_pages). May sleep; no page lock held,
+  /// and the VMAs are write-locked or gone, so that nobody fills a page meanwhile.
+  void free();
 
   /// Nothing is freed: the pages keep their data (zap).
   void keep() { finished_ = true; }
@@ -57,8 +56,10 @@ class MmuGather {
   MmuGather& operator=(const MmuGather&) = delete;
   ~MmuGather();
 
-  /// Pages that were cut off. Their backing has a reference until FlushedPages is finished. May
-  /// allocate.
+  /// Room for so many runs. Throws std::bad_alloc, which add() then does not.
+  void expect(std::size_t runs) { runs_.reserve(runs); }
+
+  /// Pages that were cut off. Their backing has a reference until FlushedPages is finished.
   void add(Backing& backing, PageRun pages) { runs_.push_back({&backing, pages}); }
 
   /// Flushes every TLB that may hold a translation of the range. Once. May sleep; no page lock

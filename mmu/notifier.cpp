@@ -132,6 +132,13 @@ Result<NotifierChain::Scope> NotifierChain::invalidate_range_start(const Notifie
   return Scope(*this, std::move(section), subscribers, range, started_ns);
 }
 
+NotifierChain::Scope NotifierChain::invalidate_range(NotifierRange range) {
+  range.blockable = true;
+  auto scope = invalidate_range_start(range);
+  SLAT_CHECK(scope.has_value(), "a blockable range was refused");
+  return std::move(*scope);
+}
+
 NotifierChain::Scope::Scope(Scope&& other) noexcept
     : chain_(other.chain_), section_(std::move(other.section_)), subscribers_(other.subscribers_),
       range_(other.range_), started_ns_(other.started_ns_) {

@@ -109,6 +109,9 @@ class NotifierChain {
   /// write locks where the change needs them. Ranges may nest on a thread and run in parallel.
   Result<Scope> invalidate_range_start(const NotifierRange& range) SLAT_EXCLUDES(mutex_);
 
+  /// The same for a blockable range, which nobody may refuse.
+  [[nodiscard]] Scope invalidate_range(NotifierRange range) SLAT_EXCLUDES(mutex_);
+
   /// The three aging calls: true if any subscriber says so. No page lock held; the first two may
   /// sleep.
   bool clear_flush_young(std::uintptr_t start, std::uintptr_t end);

@@ -157,6 +157,9 @@ template <class A> class PageWordOf {
   /// under the lock.
   void set_flags(std::uint64_t flags) { word_.fetch_or(flags, std::memory_order_relaxed); }
 
+  /// Clears flags (accessed, dirty) at any time; the same.
+  void clear_flags(std::uint64_t flags) { word_.fetch_and(~flags, std::memory_order_relaxed); }
+
   /// Sleeps until nobody fills or locks the page; it may be owned again on return. No page or VMA
   /// lock held.
   void wait_unowned() {

@@ -1,6 +1,6 @@
 // read_remote() and write_remote(): the host's own accesses to guest memory, page by page through
 // the fault path.
-#include "mmu/fault.hpp"
+#include "mmu/address_space.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -22,17 +22,19 @@ FaultResult with_page(AddressSpace& mm, std::uintptr_t address, std::uint32_t ac
     if (!ticket) ticket = mm.lock_vma_under_mm_lock(address);
     if (!ticket) return FaultResult::no_vma;
     // Again: it may be another VMA than the one that was faulted in.
-    if ((ticket.vma->vm_flags & access) != access) {
-      AddressSpace::vma_end_read(ticket);
+    if ((ticket.view.flags & access) != access) {
+      mm.vma_end_read(ticket);
       return FaultResult::denied;
     }
-    Backing& backing = *ticket.vma->vm_backing;
-    const std::uint64_t page = ticket.vma->page_of(address);
+    Backing& backing = *ticket.view.backing;
+    const std::uint64_t page = ticket.view.page_of(address);
     PageWord& word = backing.word(page);
     // Locked before the VMA is let go: an unmapper of it will wait for the lock.
     const bool locked = word.try_lock_present();
-    AddressSpace::vma_end_read(ticket);
-    if (!locked) {
+    const bool still = locked && mm.vma_commit(ticket);
+    mm.vma_end_read(ticket);
+    if (!still) {
+      if (locked) word.unlock();
       word.wait_unowned();
       continue;
     }

@@ -3,7 +3,7 @@
 
 #include "kvm/fd.hpp"
 #include "kvm/userfaultfd.hpp"
-#include "mmu/fault.hpp"
+#include "mmu/address_space.hpp"
 #include "mmu/histogram.hpp"
 #include "vmm/error.hpp"
 #include "vmm/fault_around.hpp"

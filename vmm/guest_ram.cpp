@@ -20,10 +20,14 @@ tl::unexpected<Error> host_error(const mmu::Error& error, std::string_view doing
 
 } // namespace
 
-Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size, mmu::VmaCache& cache,
+Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size,
+                                                   const mmu::AddressSpaceOptions& options,
                                                    mmu::Counters& counters) {
   if (auto ok = check_ram_size(size); !ok) return forward(ok);
-  auto ram = std::make_unique<GuestRam>(cache, counters);
+  std::unique_ptr<GuestRam> ram(new GuestRam);
+  auto mm = mmu::AddressSpace::create(options, counters);
+  if (!mm) return host_error(mm.error(), "guest memory");
+  ram->mm_ = std::move(*mm);
   ram->size_ = size;
   ram->ranges_ = ram_layout(size);
   for (const GpaRange& range : ram->ranges_) {
@@ -31,7 +35,7 @@ Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size, mmu::VmaC
                                         std::make_unique<mmu::ZeroSource>());
     if (!backing) return host_error(backing.error(), "guest memory");
     mmu::BackingRef reference(*backing);
-    auto view = ram->mm_.map({.length = range.size, .backing = *backing, .alignment = huge_page});
+    auto view = ram->mm_->map({.length = range.size, .backing = *backing, .alignment = huge_page});
     if (!view) return host_error(view.error(), "guest memory");
     ram->regions_.push_back({range, *view, std::move(reference)});
   }
@@ -81,14 +85,14 @@ Result<void> GuestRam::each_region(Gpa address, std::size_t length, Access acces
 Result<void> GuestRam::write(Gpa address, std::span<const std::byte> bytes) {
   return each_region(address, bytes.size(),
                      [&](std::uintptr_t where, std::size_t at, std::size_t count) {
-                       return mmu::write_remote(mm_, where, bytes.subspan(at, count));
+                       return mmu::write_remote(*mm_, where, bytes.subspan(at, count));
                      });
 }
 
 Result<void> GuestRam::read(Gpa address, std::span<std::byte> bytes) {
   return each_region(address, bytes.size(),
                      [&](std::uintptr_t where, std::size_t at, std::size_t count) {
-                       return mmu::read_remote(mm_, where, bytes.subspan(at, count));
+                       return mmu::read_remote(*mm_, where, bytes.subspan(at, count));
                      });
 }
 

@@ -19,9 +19,10 @@ class GuestRam final : public GuestMemory {
     mmu::BackingRef backing;
   };
 
-  /// `size` bytes (check_ram_size()) of fresh memory, laid out as ram_layout() says. Nothing is populated. The cache and
-  /// the counters outlive it. Errors: host_limit names the limit.
-  static Result<std::unique_ptr<GuestRam>> create(std::uint64_t size, mmu::VmaCache& cache,
+  /// `size` bytes (check_ram_size()) of fresh memory, laid out as ram_layout() says. Nothing is populated. What the
+  /// options refer to and the counters outlive it. Errors: host_limit names the limit.
+  static Result<std::unique_ptr<GuestRam>> create(std::uint64_t size,
+                                                  const mmu::AddressSpaceOptions& options,
                                                   mmu::Counters& counters);
 
   [[nodiscard]] std::span<const GpaRange> ranges() const override { return ranges_; }
@@ -29,7 +30,7 @@ class GuestRam final : public GuestMemory {
   Result<void> write(Gpa address, std::span<const std::byte> bytes) override;
   Result<void> read(Gpa address, std::span<std::byte> bytes) override;
 
-  [[nodiscard]] mmu::AddressSpace& mm() { return mm_; }
+  [[nodiscard]] mmu::AddressSpace& mm() { return *mm_; }
 
   [[nodiscard]] std::span<const Region> regions() const { return regions_; }
 
@@ -41,16 +42,15 @@ class GuestRam final : public GuestMemory {
   /// must never be removed. nullptr if it is not RAM.
   [[nodiscard]] std::byte* host_view_of(Gpa page) const;
 
-  GuestRam(mmu::VmaCache& cache, mmu::Counters& counters) : mm_(cache, counters) {}
-
  private:
+  GuestRam() = default;
   [[nodiscard]] const Region* region_of(Gpa address) const;
   template <class Access> Result<void> each_region(Gpa address, std::size_t length, Access access);
 
   std::uint64_t size_ = 0;
   std::vector<GpaRange> ranges_;
   std::vector<Region> regions_;
-  mmu::AddressSpace
+  std::unique_ptr<mmu::AddressSpace>
       mm_; // after regions_: goes first, while the backings' first references still hold
 };
 

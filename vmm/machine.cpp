@@ -64,14 +64,11 @@ Result<void> Machine::open_host() {
 }
 
 Result<void> Machine::make_memory() {
-  auto ram = GuestRam::create(config_.memory, vma_cache_, counters_);
+  uffd_guard_.emplace(*uffd_);
+  auto ram = GuestRam::create(config_.memory,
+                              {.vma_lock = config_.vma_lock, .guard = &*uffd_guard_}, counters_);
   if (!ram) return forward(ram);
   ram_ = std::move(*ram);
-  for (const GuestRam::Region& region : ram_->regions()) {
-    auto registered =
-        uffd_->register_range(region.guest_view, region.gpa.size, {.missing = true, .minor = true});
-    if (!registered) return from_kvm(registered);
-  }
   const unsigned threads =
       config_.fault_threads != 0 ? config_.fault_threads : std::max(1u, config_.cpus / 2);
   auto service = FaultService::start(

@@ -1,6 +1,6 @@
 // Machine: one virtual machine from its parts, and their order.
 //
-// Built:     counters, VMA cache > KVM system and VM > guest RAM > userfaultfd on the guest views > fault service >
+// Built:     counters > KVM system, userfaultfd, VM > guest RAM, its views guarded by the userfaultfd > fault service >
 //            memory slots > kernel image, boot structures > devices > vCPUs
 // Torn down: the reverse. vCPUs end first, while the fault service still resolves what they are blocked in; then it;
 //            then the VM, whose slots refer to the guest views; then the RAM.
@@ -42,6 +42,7 @@ struct MachineConfig {
   std::uint32_t fault_around = 16; // pages; a power of two from 1 to FaultAround::max_pages
   Serial::Sink serial = [](std::span<const char>) {};
   std::string kvm_device = "/dev/kvm";
+  mmu::VmaLockDesign vma_lock = mmu::VmaLockDesign::vma_refcount;
 };
 
 /// How a run ended.
@@ -99,11 +100,11 @@ class Machine {
 
   const MachineConfig config_;
   mmu::Counters counters_;
-  mmu::VmaCache vma_cache_;
+  std::optional<kvm::Userfaultfd> uffd_;
+  std::optional<UffdGuard> uffd_guard_;
   std::unique_ptr<GuestRam> ram_; // before the VM, which refers to it
   std::optional<kvm::System> system_;
   std::optional<kvm::Vm> vm_;
-  std::optional<kvm::Userfaultfd> uffd_;
   std::unique_ptr<FaultService> fault_service_;
   LoadedKernel kernel_{};
   EntryState entry_{};

@@ -4,6 +4,7 @@
 
 #include "kvm/userfaultfd.hpp"
 #include "mmu/counters.hpp"
+#include "mmu/host_journal.hpp"
 #include "mmu/secondary_mmu.hpp"
 
 namespace slat::vmm {
@@ -18,6 +19,17 @@ class UffdMmu final : public mmu::SecondaryMmu {
  private:
   kvm::Userfaultfd* uffd_;
   mmu::Counters* counters_;
+};
+
+/// Registers every mapping of the guest view with a userfaultfd, for missing and minor faults.
+class UffdGuard final : public mmu::ViewGuard {
+ public:
+  explicit UffdGuard(kvm::Userfaultfd& uffd) : uffd_(&uffd) {}
+
+  mmu::Result<void> guard(std::uintptr_t start, std::size_t length) override;
+
+ private:
+  kvm::Userfaultfd* uffd_;
 };
 
 } // namespace slat::vmm

@@ -61,7 +61,7 @@ class NullMmu final : public SecondaryMmu {
 
 /// An address space of `vmas` one-page mappings with gaps, all present.
 struct Space {
-  explicit Space(std::size_t vmas) : mm(cache, counters) {
+  explicit Space(std::size_t vmas) {
     backing.reset(*Backing::create("bench", vmas * page_size, std::make_unique<ZeroSource>()));
     for (std::size_t i = 0; i < vmas; ++i) {
       const std::uintptr_t address =
@@ -71,10 +71,10 @@ struct Space {
     }
   }
 
-  VmaCache cache;
   Counters counters;
   BackingRef backing;
-  AddressSpace mm;
+  std::unique_ptr<AddressSpace> owned = *AddressSpace::create({}, counters);
+  AddressSpace& mm = *owned;
   std::vector<std::uintptr_t> addresses;
 };
 
@@ -88,7 +88,7 @@ void lock_vma_under_rcu(benchmark::State& state) {
   std::size_t i = std::size_t(state.thread_index()) * 7;
   for (auto _ : state) {
     VmaTicket ticket = space.mm.lock_vma_under_rcu(space.addresses[i++ % space.addresses.size()]);
-    AddressSpace::vma_end_read(ticket);
+    space.mm.vma_end_read(ticket);
   }
 }
 
@@ -100,7 +100,7 @@ void lock_vma_under_mm_lock(benchmark::State& state) {
   for (auto _ : state) {
     VmaTicket ticket =
         space.mm.lock_vma_under_mm_lock(space.addresses[i++ % space.addresses.size()]);
-    AddressSpace::vma_end_read(ticket);
+    space.mm.vma_end_read(ticket);
   }
 }
 

@@ -184,6 +184,27 @@ void FakeNotifier::release() {
   ++releases;
 }
 
+VmaLockDesign design_under_test() {
+  const char* const name = std::getenv("SLAT_TEST_VMA_LOCK");
+  if (name == nullptr) return VmaLockDesign::vma_refcount;
+  const auto design = vma_lock_design(name);
+  if (!design) {
+    fmt::print(stderr, "SLAT_TEST_VMA_LOCK={}: no such design\n", name);
+    std::abort();
+  }
+  return *design;
+}
+
+std::unique_ptr<AddressSpace> make_mm(Counters& counters, AddressSpaceOptions options) {
+  options.vma_lock = design_under_test();
+  auto mm = AddressSpace::create(options, counters);
+  if (!mm) {
+    fmt::print(stderr, "no address space: {}\n", mm.error().message);
+    std::abort();
+  }
+  return std::move(*mm);
+}
+
 World::World(std::uint64_t pages, bool source_sleeps) {
   static std::atomic<int> worlds{0};
   name = fmt::format("slat-test-{}", ++worlds);

@@ -166,6 +166,13 @@ class FakeNotifier final : public Notifier {
   [[nodiscard]] int balance() const { return starts.load() - ends.load(); }
 };
 
+/// The design under test: SLAT_TEST_VMA_LOCK, which CTest sets to each in turn.
+[[nodiscard]] VmaLockDesign design_under_test();
+
+/// An address space of that design.
+[[nodiscard]] std::unique_ptr<AddressSpace> make_mm(Counters& counters,
+                                                    AddressSpaceOptions options = {});
+
 /// An address space with what must outlive it, and one backing.
 struct World {
   explicit World(std::uint64_t pages = 16, bool source_sleeps = false);
@@ -178,13 +185,13 @@ struct World {
   std::uint64_t count(Counter counter) { return counters.sum(counter); }
 
   std::string name;
-  VmaCache cache;
   Counters counters;
   FakeMmu mmu;
   std::atomic<int> released{0};
   FakeSource* source = nullptr; // owned by the backing
   BackingRef backing;
-  AddressSpace mm{cache, counters};
+  std::unique_ptr<AddressSpace> owned = make_mm(counters);
+  AddressSpace& mm = *owned;
 };
 
 /// A stretch of address space with nothing in it, to map at fixed addresses.

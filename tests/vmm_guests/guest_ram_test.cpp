@@ -16,14 +16,13 @@ namespace {
 class GuestRamTest : public testing::Test {
  protected:
   GuestRam& ram(std::uint64_t size) {
-    auto made = GuestRam::create(size, cache_, counters_);
+    auto made = GuestRam::create(size, {}, counters_);
     EXPECT_TRUE(made) << (made ? "" : made.error().message);
     ram_ = std::move(made.value());
     return *ram_;
   }
 
   mmu::Counters counters_;
-  mmu::VmaCache cache_;
   std::unique_ptr<GuestRam> ram_;
 };
 

@@ -44,6 +44,10 @@ void MachineOptions::add_to(CLI::App& command) {
           },
           "PAGES"));
   command.add_option("--kvm-device", kvm_device, "Path of the KVM device")->capture_default_str();
+  command
+      .add_option("--vma-lock", vma_lock, "How faults and changes of the memory map keep apart")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}));
   command.add_option("--stats", stats, "Print statistics at the end; json is one line")
       ->check(CLI::IsMember({"text", "json"}));
 }
@@ -80,6 +84,7 @@ vmm::Result<vmm::MachineConfig> MachineOptions::config() const {
   config.fault_threads = fault_threads;
   config.fault_around = fault_around;
   config.kvm_device = kvm_device;
+  config.vma_lock = mmu::vma_lock_design(vma_lock).value_or(config.vma_lock);
   return config;
 }
 

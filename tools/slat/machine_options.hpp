@@ -18,6 +18,7 @@ struct MachineOptions {
   unsigned fault_threads = 0;
   std::uint32_t fault_around = 16;
   std::string kvm_device = "/dev/kvm";
+  std::string vma_lock = "vma-refcount";
   std::string stats;
 
   /// Adds them to a command.

@@ -1,4 +1,4 @@
-#include <mmu/fault.hpp>
+#include <mmu/address_space.hpp>
 #include <mmu/zero_source.hpp>
 
 #include <cstdio>
@@ -28,8 +28,9 @@ class MySubscriber : public mmu::Notifier {
 
 int main() {
   mmu::Counters counters;
-  mmu::VmaCache cache;
-  mmu::AddressSpace mm(cache, counters);
+  auto made = mmu::AddressSpace::create({.vma_lock = mmu::VmaLockDesign::vma_refcount}, counters);
+  if (!made) return std::printf("%s\n", made.error().message.c_str()), 1;
+  mmu::AddressSpace& mm = **made;
   MyMmu my_mmu;
   MySubscriber subscriber;
   if (!mm.notifiers().register_notifier(subscriber)) return 1;

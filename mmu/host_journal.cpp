@@ -1,0 +1,177 @@
+#include "mmu/host_journal.hpp"
+
+#include "mmu/assert.hpp"
+#include "mmu/host.hpp"
+
+#include <algorithm>
+#include <sys/mman.h>
+
+namespace slat::mmu {
+
+namespace {
+
+int host_protection(std::uint32_t flags) {
+  return ((flags & vm_read) != 0 ? PROT_READ : 0) | ((flags & vm_write) != 0 ? PROT_WRITE : 0) |
+         ((flags & vm_exec) != 0 ? PROT_EXEC : 0);
+}
+
+Result<void> set_host_flags(const VmaView& view, std::uint32_t to, std::uint32_t mask) {
+  if ((mask & vm_access_flags) != 0)
+    return host::protect(view.start, view.bytes(), host_protection(to));
+  return (to & vm_locked) != 0 ? host::lock(view.start, view.bytes())
+                               : host::unlock(view.start, view.bytes());
+}
+
+} // namespace
+
+HostJournal::~HostJournal() {
+  while (!steps_.empty()) {
+    const Step step = steps_.back();
+    steps_.pop_back();
+    undo(step);
+  }
+}
+
+Result<void> HostJournal::map_and_guard(const VmaView& view) {
+  auto mapped = host::map_over(view.start, view.bytes(), host_protection(view.flags),
+                               view.backing->fd(), view.pgoff << page_shift);
+  if (!mapped) return mapped;
+  if (guard_ != nullptr)
+    if (auto guarded = guard_->guard(view.start, view.bytes()); !guarded) return guarded;
+  return (view.flags & vm_locked) != 0 ? host::lock(view.start, view.bytes()) : Result<void>();
+}
+
+void HostJournal::note(const Step& step) {
+  SLAT_ASSERT(steps_.size() < steps_.capacity(), "a step of the journal was not expected");
+  steps_.push_back(step);
+}
+
+Result<void> HostJournal::map(const VmaView& view) {
+  // Noted first: a mapping that is made and then not guarded has to go again.
+  note({Kind::mapped, view});
+  return map_and_guard(view);
+}
+
+Result<std::uintptr_t> HostJournal::reserve(std::size_t length, std::size_t alignment) {
+  auto where = host::reserve(0, length, alignment);
+  if (where) {
+    VmaView view;
+    view.start = *where;
+    view.end = *where + length;
+    note({Kind::reserved, view});
+  }
+  return where;
+}
+
+Result<void> HostJournal::reserve_between(const VmaViews& taken, std::uintptr_t start,
+                                          std::uintptr_t end) {
+  if (window_.contains(start, end)) return {};
+  std::uintptr_t at = start;
+  for (std::size_t i = 0; i <= taken.size(); ++i) {
+    const std::uintptr_t hole_end = i < taken.size() ? taken[i].start : end;
+    if (at < hole_end) {
+      if (auto reserved = host::reserve_free(at, hole_end - at); !reserved) return reserved;
+      VmaView hole;
+      hole.start = at;
+      hole.end = hole_end;
+      note({Kind::reserved, hole});
+    }
+    if (i < taken.size()) at = taken[i].end;
+  }
+  return {};
+}
+
+Result<void> HostJournal::unmap_at_last(const VmaViews& views) {
+  const bool one_piece =
+      !views.empty() && first_hole(views, views.front().start, views.back().end) == views.back().end;
+  if (!one_piece || window_.contains(views.front().start, views.back().end)) return unmap(views);
+  return host::unmap(views.front().start, views.back().end - views.front().start);
+}
+
+Result<void> HostJournal::unmap(const VmaViews& views) {
+  for (const VmaView& view : views) {
+    auto taken = host::reserve(view.start, view.bytes());
+    if (!taken) return forward(taken);
+    note({Kind::taken, view});
+  }
+  return {};
+}
+
+Result<void> HostJournal::set_flags(const VmaViews& before, std::uint32_t mask,
+                                    std::uint32_t flags) {
+  for (const VmaView& view : before) {
+    const std::uint32_t to = (view.flags & ~mask) | (flags & mask);
+    if (to == view.flags) continue;
+    auto set = set_host_flags(view, to, mask);
+    if (!set) return set;
+    note({Kind::flags, view, 0, mask});
+  }
+  return {};
+}
+
+Result<void> HostJournal::move(const VmaViews& views, std::uintptr_t to) {
+  for (const VmaView& view : views) {
+    const std::uintptr_t target = to + (view.start - views.front().start);
+    auto moved = host::move(view.start, view.bytes(), target);
+    if (!moved) return moved;
+    note({Kind::moved, view, target});
+    if (guard_ != nullptr)
+      if (auto guarded = guard_->guard(target, view.bytes()); !guarded) return guarded;
+  }
+  return {};
+}
+
+void HostJournal::undo(const Step& step) {
+  const VmaView& view = step.view;
+  bool undone = true;
+  switch (step.kind) {
+  case Kind::mapped:
+    undone = host::reserve(view.start, view.bytes()).has_value();
+    break;
+  case Kind::taken:
+    undone = map_and_guard(view).has_value();
+    break;
+  case Kind::flags:
+    undone = set_host_flags(view, view.flags, step.flags).has_value();
+    break;
+  case Kind::moved:
+    undone = host::move(step.to, view.bytes(), view.start).has_value() &&
+             host::reserve(step.to, view.bytes()).has_value() &&
+             (guard_ == nullptr || guard_->guard(view.start, view.bytes()).has_value());
+    break;
+  case Kind::reserved:
+    give_away(view.start, view.bytes());
+    break;
+  }
+  SLAT_CHECK(undone, "the host refuses to restore a mapping that was there a moment ago");
+}
+
+void HostJournal::keep() {
+  const bool makes_any = std::any_of(steps_.begin(), steps_.end(), [](const Step& step) {
+    return step.kind == Kind::mapped || step.kind == Kind::moved;
+  });
+  for (const Step& step : steps_) {
+    if (step.kind != Kind::taken && step.kind != Kind::moved) continue;
+    if (step.kind == Kind::moved)
+      SLAT_CHECK(host::reserve(step.view.start, step.view.bytes()).has_value(),
+                 "the mapping left behind by a move cannot be replaced");
+    // What was taken may have been mapped over since, in this very operation.
+    bool used = false;
+    for (std::size_t i = 0; makes_any && i < steps_.size(); ++i) {
+      const Step& other = steps_[i];
+      const bool makes = other.kind == Kind::mapped || other.kind == Kind::moved;
+      const std::uintptr_t at = other.kind == Kind::moved ? other.to : other.view.start;
+      used = used || (makes && at < step.view.end && step.view.start < at + other.view.bytes());
+    }
+    if (!used) give_away(step.view.start, step.view.bytes());
+  }
+  steps_.clear();
+}
+
+void HostJournal::give_away(std::uintptr_t start, std::size_t length) {
+  if (window_.contains(start, start + length)) return;
+  // Where the host refuses, address space without memory stays reserved: nothing is lost.
+  (void)host::unmap(start, length);
+}
+
+} // namespace slat::mmu
