@@ -69,8 +69,7 @@ template <class D> AddressSpaceOf<D>::~AddressSpaceOf() {
       design_.vma_start_write(*vma);
       const VmaView view = vma->view();
       wait_for_page_owners({view}, true, PageBits::installed);
-      SLAT_CHECK(host::unmap(view.start, view.bytes()).has_value(),
-                 "munmap of a whole VMA failed");
+      SLAT_CHECK(host::unmap(view.start, view.bytes()).has_value(), "munmap of a whole VMA failed");
     }
     design_.tree.clear();
     for (Vma* vma : vmas) {
@@ -112,9 +111,10 @@ template <class D> Result<void> AddressSpaceOf<D>::check_limits(const Change& ch
   };
   if (over(options_.commit_limit, usage_.committed_bytes, count(vm_write, change.after()),
            count(vm_write, change.before())))
-    return fail(Errc::no_memory, ENOMEM,
-                fmt::format("more than {} bytes would be mapped for writing (raise the commit limit)",
-                            options_.commit_limit));
+    return fail(
+        Errc::no_memory, ENOMEM,
+        fmt::format("more than {} bytes would be mapped for writing (raise the commit limit)",
+                    options_.commit_limit));
   if (over(options_.locked_limit, usage_.locked_bytes, count(vm_locked, change.after()),
            count(vm_locked, change.before())))
     return fail(Errc::no_memory, ENOMEM,
@@ -154,8 +154,7 @@ template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::map(const MapReques
   });
 }
 
-template <class D>
-Result<std::uintptr_t> AddressSpaceOf<D>::map_locked(const MapRequest& request) {
+template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::map_locked(const MapRequest& request) {
   auto place = choose_place(request);
   if (!place) return place;
   HostJournal journal(window_, options_.guard);
@@ -247,9 +246,8 @@ template <class D> MemoryUsage AddressSpaceOf<D>::usage() {
   const MmReadGuard guard(design_.mm_lock);
   MemoryUsage usage = usage_;
   std::vector<Backing*> backings;
-  design_.tree.for_each(0, ~std::uintptr_t(0), [&](const auto& entry) {
-    backings.push_back(entry.value->vm_backing);
-  });
+  design_.tree.for_each(0, ~std::uintptr_t(0),
+                        [&](const auto& entry) { backings.push_back(entry.value->vm_backing); });
   usage.vmas = backings.size();
   std::sort(backings.begin(), backings.end());
   backings.erase(std::unique(backings.begin(), backings.end()), backings.end());

@@ -22,11 +22,11 @@ namespace slat::mmu {
 
 struct AddressSpaceOptions {
   VmaLockDesign vma_lock = VmaLockDesign::vma_refcount;
-  std::size_t vma_limit = 65530;   // VMAs; a change that would make more is refused
-  std::uint64_t commit_limit = 0;  // bytes mapped for writing; 0: none
-  std::uint64_t locked_limit = 0;  // bytes locked; 0: none but the host's
-  std::uint64_t window = 0;        // bytes of address space set aside for "anywhere"; 0: the host chooses
-  ViewGuard* guard = nullptr;      // told of every host mapping; outlives the address space
+  std::size_t vma_limit = 65530;  // VMAs; a change that would make more is refused
+  std::uint64_t commit_limit = 0; // bytes mapped for writing; 0: none
+  std::uint64_t locked_limit = 0; // bytes locked; 0: none but the host's
+  std::uint64_t window = 0; // bytes of address space set aside for "anywhere"; 0: the host chooses
+  ViewGuard* guard = nullptr; // told of every host mapping; outlives the address space
 };
 
 struct MapRequest {
@@ -43,9 +43,10 @@ struct MapRequest {
 struct MoveRequest {
   std::uintptr_t address = 0;
   std::uint64_t old_length = 0; // bytes, page aligned, not 0; all of it mapped
-  std::uint64_t new_length = 0; // longer: more of the same backing, if address and new end are one VMA
-  bool may_move = false;        // if it cannot grow where it is
-  std::optional<std::uintptr_t> to; // exactly there; VMAs in the way are unmapped
+  std::uint64_t new_length =
+      0;                 // longer: more of the same backing, if address and new end are one VMA
+  bool may_move = false; // if it cannot grow where it is
+  std::optional<std::uintptr_t> to;  // exactly there; VMAs in the way are unmapped
   std::size_t alignment = page_size; // where the place is free to choose
 };
 
@@ -65,7 +66,8 @@ struct MemoryUsage {
   std::uint64_t mapped_bytes = 0;
   std::uint64_t committed_bytes = 0; // mapped for writing
   std::uint64_t locked_bytes = 0;
-  std::uint64_t resident_bytes = 0; // with content in the host; whole backings, if shared with another mm
+  std::uint64_t resident_bytes =
+      0; // with content in the host; whole backings, if shared with another mm
 };
 
 class AddressSpace {

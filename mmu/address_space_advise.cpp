@@ -117,9 +117,9 @@ Result<void> AddressSpaceOf<D>::fill_range(std::uintptr_t start, std::uintptr_t 
       return fail(Errc::no_memory, ENOMEM,
                   fmt::format("the host has no memory for the page at {:#x}", at));
     default:
-      return fail(Errc::os_failed, 0,
-                  fmt::format("the page at {:#x} cannot be filled: {}", at,
-                              to_string(outcome.result)));
+      return fail(
+          Errc::os_failed, 0,
+          fmt::format("the page at {:#x} cannot be filled: {}", at, to_string(outcome.result)));
     }
   }
   return {};

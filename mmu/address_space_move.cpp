@@ -76,8 +76,7 @@ template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::move(const MoveRequ
 }
 
 template <class D>
-Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request,
-                                                      VmaView growth) {
+Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request, VmaView growth) {
   const std::uintptr_t start = request.address;
   const std::uintptr_t old_end = start + request.old_length;
   const std::uintptr_t kept_end = start + std::min(request.old_length, request.new_length);
@@ -127,8 +126,7 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request
   const auto change_host = [&]() -> Result<void> {
     if (auto taken = journal.unmap(victims); !taken) return taken;
     if (request.to)
-      if (auto reserved = journal.reserve_between(victims, *to, to_end); !reserved)
-        return reserved;
+      if (auto reserved = journal.reserve_between(victims, *to, to_end); !reserved) return reserved;
     if (auto taken = journal.unmap(tail); !taken) return taken;
     if (auto moved = journal.move(moving, *to); !moved) return moved;
     return grows ? journal.map(growth) : Result<void>();

@@ -70,9 +70,9 @@ Result<void> Backing::reserve_pages(PageRun run) {
   MutexGuard guard(mapped_mutex_);
   if (any_word(mapped_, run,
                [](std::uint64_t& word, std::uint64_t bits) { return (word & bits) != 0; }))
-    return fail(Errc::exists, 0,
-                fmt::format("a page of [{}, +{}) of the backing is mapped already", run.first,
-                            run.count));
+    return fail(
+        Errc::exists, 0,
+        fmt::format("a page of [{}, +{}) of the backing is mapped already", run.first, run.count));
   (void)any_word(mapped_, run, [](std::uint64_t& word, std::uint64_t bits) {
     word |= bits;
     return false;

@@ -29,8 +29,8 @@ class Departure {
   /// Subscribers are told; faults that had a page locked or were filling it are waited for. Sleeps.
   void begin(InvalidateEvent event) {
     if (!gather_) return;
-    scope_.emplace(mm_->notifiers_.invalidate_range(
-        {views_->front().start, views_->back().end, event}));
+    scope_.emplace(
+        mm_->notifiers_.invalidate_range({views_->front().start, views_->back().end, event}));
     AddressSpace::wait_for_page_owners(*views_, true, PageBits::installed);
   }
 

@@ -96,7 +96,8 @@ template <class D> class Attempt {
   void set_window(const VmaView& vma) {
     window_first_ = page_;
     window_last_ = page_ + 1;
-    if (hints_.alone || request_.around_end <= page_address_ || request_.around_start > page_address_)
+    if (hints_.alone || request_.around_end <= page_address_ ||
+        request_.around_start > page_address_)
       return;
     window_first_ = vma.page_of(std::max(request_.around_start, vma.start));
     window_last_ = vma.page_of(std::min(request_.around_end, vma.end) - 1) + 1;

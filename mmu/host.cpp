@@ -126,10 +126,12 @@ Result<void> unmap(std::uintptr_t address, std::size_t length) {
 
 Result<void> map_over(std::uintptr_t address, std::size_t length, int protection, int fd,
                       std::uint64_t offset) {
-  if (made_to_fail() || mmap(pointer(address), length, protection,
-                             MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, off_t(offset)) == MAP_FAILED) {
+  if (made_to_fail() ||
+      mmap(pointer(address), length, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
+           off_t(offset)) == MAP_FAILED) {
     const int error = errno;
-    return failed(error, fmt::format("cannot map {} bytes of guest memory at {:#x}", length, address));
+    return failed(error,
+                  fmt::format("cannot map {} bytes of guest memory at {:#x}", length, address));
   }
   return {};
 }
@@ -148,9 +150,9 @@ Result<std::uintptr_t> reserve(std::uintptr_t address, std::size_t length, std::
 }
 
 Result<void> reserve_free(std::uintptr_t address, std::size_t length) {
-  if (made_to_fail() ||
-      mmap(pointer(address), length, PROT_NONE,
-           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED) {
+  if (made_to_fail() || mmap(pointer(address), length, PROT_NONE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+                             0) == MAP_FAILED) {
     const int error = errno;
     return failed(error, fmt::format("cannot reserve {} bytes at {:#x}", length, address));
   }
@@ -166,11 +168,12 @@ Result<void> protect(std::uintptr_t address, std::size_t length, int protection)
 }
 
 Result<void> move(std::uintptr_t address, std::size_t length, std::uintptr_t to) {
-  if (made_to_fail() || mremap(pointer(address), length, length,
-                               MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
-                               pointer(to)) == MAP_FAILED) {
+  if (made_to_fail() ||
+      mremap(pointer(address), length, length, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP,
+             pointer(to)) == MAP_FAILED) {
     const int error = errno;
-    return failed(error, fmt::format("cannot move {} bytes from {:#x} to {:#x}", length, address, to));
+    return failed(error,
+                  fmt::format("cannot move {} bytes from {:#x} to {:#x}", length, address, to));
   }
   return {};
 }

@@ -82,8 +82,8 @@ Result<void> HostJournal::reserve_between(const VmaViews& taken, std::uintptr_t 
 }
 
 Result<void> HostJournal::unmap_at_last(const VmaViews& views) {
-  const bool one_piece =
-      !views.empty() && first_hole(views, views.front().start, views.back().end) == views.back().end;
+  const bool one_piece = !views.empty() && first_hole(views, views.front().start,
+                                                      views.back().end) == views.back().end;
   if (!one_piece || window_.contains(views.front().start, views.back().end)) return unmap(views);
   return host::unmap(views.front().start, views.back().end - views.front().start);
 }

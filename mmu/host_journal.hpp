@@ -79,7 +79,7 @@ class HostJournal {
 
   struct Step {
     Kind kind;
-    VmaView view;         // what there was, or is to be unmapped
+    VmaView view;          // what there was, or is to be unmapped
     std::uintptr_t to = 0; // where it was moved
     std::uint32_t flags = 0;
   };

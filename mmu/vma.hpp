@@ -50,8 +50,6 @@ struct VmaView {
   }
 
   bool operator==(const VmaView&) const = default;
-
-
 };
 
 /// The fields in the object. They are written while the VMA is detached or write-locked. Where a
@@ -80,7 +78,7 @@ template <class T> using PlainField = T;
 /// what may be done with it, is the design's to say.
 struct VmaTicket {
   void* vma = nullptr;
-  VmaView view;              // as of when it was taken; stable while it is held but for speculation
+  VmaView view; // as of when it was taken; stable while it is held but for speculation
   std::uint64_t sequence = 0; // speculation: what commit() compares
   bool by_mm_lock = false;    // the mm read lock is held with it
 

@@ -113,10 +113,9 @@ template <class D> class VmaChange {
   void add(Vma& vma) {
     design_->vma_start_write(vma); // before anything is decided from its fields (I12)
     const VmaView view = vma.view();
-    const auto at = std::lower_bound(before_.begin(), before_.end(), view.start,
-                                     [](const VmaView& one, std::uintptr_t start) {
-                                       return one.start < start;
-                                     });
+    const auto at = std::lower_bound(
+        before_.begin(), before_.end(), view.start,
+        [](const VmaView& one, std::uintptr_t start) { return one.start < start; });
     if (at != before_.end() && at->start == view.start) return; // between two included ranges
     olds_.insert(olds_.begin() + (at - before_.begin()), &vma);
     before_.insert(at, view);

@@ -33,9 +33,8 @@ VmaViews cut(const VmaViews& views, std::uintptr_t start, std::uintptr_t end) {
 }
 
 VmaViews put(VmaViews views, const VmaView& piece) {
-  const auto after =
-      std::find_if(views.begin(), views.end(),
-                   [&](const VmaView& view) { return view.start >= piece.start; });
+  const auto after = std::find_if(views.begin(), views.end(),
+                                  [&](const VmaView& view) { return view.start >= piece.start; });
   SLAT_ASSERT(after == views.end() || piece.end <= after->start, "VMAs overlap");
   SLAT_ASSERT(after == views.begin() || std::prev(after)->end <= piece.start, "VMAs overlap");
   views.insert(after, piece);

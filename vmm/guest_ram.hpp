@@ -21,9 +21,8 @@ class GuestRam final : public GuestMemory {
 
   /// `size` bytes (check_ram_size()) of fresh memory, laid out as ram_layout() says. Nothing is populated. What the
   /// options refer to and the counters outlive it. Errors: host_limit names the limit.
-  static Result<std::unique_ptr<GuestRam>> create(std::uint64_t size,
-                                                  const mmu::AddressSpaceOptions& options,
-                                                  mmu::Counters& counters);
+  static Result<std::unique_ptr<GuestRam>>
+  create(std::uint64_t size, const mmu::AddressSpaceOptions& options, mmu::Counters& counters);
 
   [[nodiscard]] std::span<const GpaRange> ranges() const override { return ranges_; }
 

@@ -36,8 +36,7 @@ mmu::Result<void> UffdGuard::guard(std::uintptr_t start, std::size_t length) {
   auto registered = uffd_->register_range(start, length, {.missing = true, .minor = true});
   if (registered) return {};
   const kvm::Error& error = registered.error();
-  const mmu::Errc code =
-      error.os_error == ENOMEM ? mmu::Errc::no_memory : mmu::Errc::os_failed;
+  const mmu::Errc code = error.os_error == ENOMEM ? mmu::Errc::no_memory : mmu::Errc::os_failed;
   return mmu::fail(code, error.os_error, error.message);
 }
 

@@ -98,7 +98,7 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
 
   void release(Vma& vma) {
     Backing* const backing = vma.vm_backing;
-    vma_cache<Vma>().put(&vma); // may be somebody else's at once
+    vma_cache<Vma>().put(&vma);       // may be somebody else's at once
     backing->put_after(*fault_srcu_); // faults drop the lock before they install (I16)
   }
 

@@ -333,16 +333,15 @@ TEST_F(AddressSpaceTest, lookups_lock_the_vma_they_return) {
     const VmaTicket ticket = by_mm_lock ? world.mm.lock_vma_under_mm_lock(at + page_size)
                                         : world.mm.lock_vma_under_rcu(at + page_size);
     ASSERT_TRUE(ticket);
-    EXPECT_EQ(ticket.vma->vm_start, at);
-    EXPECT_EQ(ticket.vma->page_of(at + 3 * page_size), 3u);
-    EXPECT_EQ(ticket.vma->lock.vm_refcnt(), 2u);
+    EXPECT_EQ(ticket.view.start, at);
+    EXPECT_EQ(ticket.view.page_of(at + 3 * page_size), 3u);
     std::atomic<bool> unmapped{false};
     std::thread writer([&] {
       EXPECT_TRUE(world.mm.unmap(at + 3 * page_size, page_size));
       unmapped = true;
     });
     EXPECT_TRUE(testing::stays([&] { return !unmapped.load(); }));
-    AddressSpace::vma_end_read(ticket);
+    world.mm.vma_end_read(ticket);
     writer.join();
     ASSERT_TRUE(world.mm.unmap(at, 4 * page_size));
     at = world.map(0, 4);
@@ -353,12 +352,13 @@ TEST_F(AddressSpaceTest, lookups_lock_the_vma_they_return) {
 
 TEST(AddressSpaceLife, I16_destruction_unmaps_everything_and_releases_backings_once) {
   std::atomic<int> released{0};
-  VmaCache cache;
   Counters counters;
+  const std::size_t live = live_vmas(testing::design_under_test());
   const std::size_t mappings = testing::host_mapping_count();
   FakeNotifier notifier;
   {
-    AddressSpace mm(cache, counters);
+    const auto owned = testing::make_mm(counters);
+    AddressSpace& mm = *owned;
     auto backing = Backing::create("slat-test-life", 8 * page_size,
                                    std::make_unique<testing::FakeSource>(false, &released));
     ASSERT_TRUE(backing);
@@ -367,18 +367,19 @@ TEST(AddressSpaceLife, I16_destruction_unmaps_everything_and_releases_backings_o
     (*backing)->put(); // the VMAs hold it now
     EXPECT_EQ(released.load(), 0);
     ASSERT_TRUE(mm.notifiers().register_notifier(notifier));
-    EXPECT_EQ(cache.usage().live, 3u);
+    EXPECT_EQ(live_vmas(mm.vma_lock()), live + 3);
   }
   EXPECT_EQ(released.load(), 1);
   EXPECT_EQ(notifier.releases.load(), 1);
-  EXPECT_EQ(cache.usage().live, 0u);
+  EXPECT_EQ(live_vmas(testing::design_under_test()), live);
   EXPECT_EQ(testing::host_mapping_count(), mappings);
 }
 
 TEST(AddressSpaceLife, I01_two_address_spaces_share_one_cache_of_vmas) {
   World one(4);
   World two(4);
-  AddressSpace second(one.cache, one.counters);
+  const auto owned = testing::make_mm(one.counters);
+  AddressSpace& second = *owned;
   const std::uintptr_t at = one.map(0, 4);
   ASSERT_TRUE(one.mm.unmap(at, 4 * page_size));
   // The very object, in another mm.
@@ -387,8 +388,8 @@ TEST(AddressSpaceLife, I01_two_address_spaces_share_one_cache_of_vmas) {
   EXPECT_FALSE(one.mm.lock_vma_under_rcu(*again));
   const VmaTicket ticket = second.lock_vma_under_rcu(*again);
   ASSERT_TRUE(ticket);
-  EXPECT_EQ(ticket.vma->vm_backing, two.backing.get());
-  AddressSpace::vma_end_read(ticket);
+  EXPECT_EQ(ticket.view.backing, two.backing.get());
+  second.vma_end_read(ticket);
 }
 
 } // namespace

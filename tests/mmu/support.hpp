@@ -190,8 +190,8 @@ struct World {
   std::atomic<int> released{0};
   FakeSource* source = nullptr; // owned by the backing
   BackingRef backing;
-  std::unique_ptr<AddressSpace> owned = make_mm(counters);
-  AddressSpace& mm = *owned;
+  std::unique_ptr<AddressSpace> mm_owner = make_mm(counters);
+  AddressSpace& mm = *mm_owner;
 };
 
 /// A stretch of address space with nothing in it, to map at fixed addresses.

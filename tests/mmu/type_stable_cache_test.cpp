@@ -1,5 +1,6 @@
 #include "mmu/type_stable_cache.hpp"
 
+#include "mmu/vma_lock/per_vma_lock.hpp"
 #include "support.hpp"
 
 #include <algorithm>
@@ -169,7 +170,8 @@ TEST(TypeStableCache, no_object_is_out_twice_under_concurrency) {
 }
 
 TEST(TypeStableCache, I04_vma_from_the_cache_is_detached_in_every_life) {
-  VmaCache cache;
+  using Vma = PerVmaRefcount::Vma;
+  TypeStableCache<Vma> cache;
   Vma* const vma = cache.get();
   EXPECT_TRUE(vma->lock.is_detached());
   cache.put(vma);

@@ -15,7 +15,8 @@ std::uint64_t frozen_value() {
 
 bool changes_pages(mmu::InvalidateEvent event) {
   return event == mmu::InvalidateEvent::unmap || event == mmu::InvalidateEvent::zap ||
-         event == mmu::InvalidateEvent::remove || event == mmu::InvalidateEvent::reclaim;
+         event == mmu::InvalidateEvent::remove || event == mmu::InvalidateEvent::reclaim ||
+         event == mmu::InvalidateEvent::move || event == mmu::InvalidateEvent::protect;
 }
 
 } // namespace

@@ -9,7 +9,7 @@
 //           path's check and the invalidator's wait for page locks keeps it right.
 #pragma once
 
-#include "mmu/fault.hpp"
+#include "mmu/address_space.hpp"
 #include "torture.hpp"
 
 #include <array>

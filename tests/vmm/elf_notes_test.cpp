@@ -103,13 +103,13 @@ TEST(ElfNotes, RefuseSizesThatReachPastTheSegment) {
     }
   }
   auto second = mailbox(0x200000);
-  second.resize(second.size() - 1);
+  second.pop_back();
   EXPECT_THAT(read(joined({flags(1), second})), FailsWith(Errc::bad_image, "the note at byte 24"));
 }
 
 TEST(ElfNotes, AcceptAnUnpaddedLastNoteAndShortPadding) {
   auto note = make_note("GNU", 3, Bytes(5));
-  note.resize(note.size() - 3);
+  note.erase(note.end() - 3, note.end()); // g++ 12 suspects resize() of a wrap
   EXPECT_TRUE(read(note));
   EXPECT_TRUE(read(joined({flags(1), Bytes(11)})));
 }

@@ -44,8 +44,7 @@ void MachineOptions::add_to(CLI::App& command) {
           },
           "PAGES"));
   command.add_option("--kvm-device", kvm_device, "Path of the KVM device")->capture_default_str();
-  command
-      .add_option("--vma-lock", vma_lock, "How faults and changes of the memory map keep apart")
+  command.add_option("--vma-lock", vma_lock, "How faults and changes of the memory map keep apart")
       ->capture_default_str()
       ->check(CLI::IsMember({"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}));
   command.add_option("--stats", stats, "Print statistics at the end; json is one line")
