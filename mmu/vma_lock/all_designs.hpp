@@ -5,4 +5,4 @@
 #include "mmu/vma_lock/per_vma_lock.hpp"
 
 // SLAT_FOR_EACH_DESIGN(M): M(Design) four times.
-#define SLAT_FOR_EACH_DESIGN(M) M(MmapLock) M(PerVmaRefcount)
+#define SLAT_FOR_EACH_DESIGN(M) M(MmapLock) M(PerVmaRwsem) M(PerVmaRefcount)

@@ -10,6 +10,7 @@
 #include "mmu/vma_lock/design.hpp"
 #include "mmu/vma_lock/vma_cache.hpp"
 #include "mmu/vma_lock/vma_refcount.hpp"
+#include "mmu/vma_lock/vma_rwsem.hpp"
 
 namespace slat::mmu {
 
@@ -112,6 +113,7 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
   Srcu* fault_srcu_;
 };
 
+using PerVmaRwsem = PerVmaLock<VmaRwsem, VmaLockDesign::vma_rwsem>;
 using PerVmaRefcount = PerVmaLock<VmaRefcount, VmaLockDesign::vma_refcount>;
 
 } // namespace slat::mmu

@@ -4,9 +4,9 @@
 // vm_refcnt  0 detached | 1 attached | 1+n attached, n readers | + vm_exclude: readers kept out
 //
 // Who may change what
-//   mm_lock_seq  the holder of the mm write lock: odd while it is held
-//   vm_lock_seq  the same, on a VMA of that mm; equal to mm_lock_seq: write-locked until the mm is
-//                unlocked
+//   mm_lock_seq  see mm_shared.hpp
+//   vm_lock_seq  the holder of the mm write lock, on a VMA of that mm; equal to mm_lock_seq:
+//                write-locked until the mm is unlocked
 //   vm_refcnt    readers +1/-1 (never from 0); the writer: exclude bit, attach (0 -> 1), detach (-> 0)
 //   vm_mm        the writer, while detached; stable while the count is not 0
 //
@@ -14,66 +14,20 @@
 //   attach, release       pairs with the acquire of a reader's increment: it sees every field (I07)
 //   un-exclude, release   pairs with the same acquire: vm_lock_seq, and with it mm_lock_seq, are
 //                         seen, so the reader's second check cannot miss the writer (I02)
-//   mm unlock, release    pairs with the acquire load of mm_lock_seq in the second check: a reader
-//                         that is let in sees all that the writer did (I08)
+//   mm sequence, release  pairs with the acquire load of mm_lock_seq in the second check: a reader
+//                         that is let in sees all that the writer did (I08; mm_shared.hpp)
 //   put, release          pairs with the acquire with which the writer sees the count fall (I02, I03)
 //   put, fence            "drop, fence, look for a waiter" pairs with "announce, fence, look at the
 //                         count" in wait_for() (I06)
-//
-// Sequences have 64 bits: at one write lock a nanosecond they wrap after 292 years, so "already
-// write-locked" can never be taken from a time before the wrap (I09); the kernel's 32 bits leave
-// that to chance.
 #pragma once
 
 #include "mmu/assert.hpp"
 #include "mmu/atomics.hpp"
+#include "mmu/vma_lock/mm_shared.hpp"
 
 #include <cstdint>
 
 namespace slat::mmu {
-
-/// The part of an mm that a VMA's readers may touch. Freed when the last pin is dropped
-/// (mmgrab/mmdrop).
-template <class A> struct MmSharedOf {
-  explicit MmSharedOf(std::uint64_t first_seq = 0) : mm_lock_seq(first_seq) {}
-
-  typename A::template atomic<std::uint64_t> mm_lock_seq;
-  typename A::template atomic<std::uint32_t> vma_writer_waiting{
-      0};                                                        // a writer sleeps or is about to
-  typename A::template atomic<std::uint32_t> vma_writer_wake{0}; // what it sleeps on
-  typename A::template atomic<std::uint32_t> pins{1};
-
-  /// Caller knows that the mm is alive: it has a pin, or a count on an attached VMA of it.
-  void grab() { pins.fetch_add(1, std::memory_order_relaxed); } // the caller's knowledge orders it
-
-  /// True if that was the last pin: the caller frees the object.
-  [[nodiscard]] bool drop() {
-    return pins.fetch_sub(1, std::memory_order_acq_rel) ==
-           1; // the last user's accesses happen before the free
-  }
-
-  /// The mm write lock has been taken: the sequence becomes odd.
-  void begin_write() {
-    const std::uint64_t seq =
-        mm_lock_seq.load(std::memory_order_relaxed); // the lock orders writers
-    SLAT_ASSERT((seq & 1) == 0, "mm sequence odd without a writer");
-    mm_lock_seq.store(seq + 1,
-                      std::memory_order_relaxed); // readers learn of it through a VMA's vm_refcnt
-  }
-
-  /// Unlocks every VMA that was write-locked, before the mm lock itself is dropped.
-  void end_write() {
-    const std::uint64_t seq = mm_lock_seq.load(std::memory_order_relaxed); // this thread wrote it
-    SLAT_ASSERT((seq & 1) == 1, "mm sequence even inside a writer");
-    mm_lock_seq.store(seq + 1, std::memory_order_release); // pairs with the second check (I08)
-  }
-};
-
-enum class VmaReadLock {
-  locked,    // the VMA is this mm's, attached and read-locked
-  contended, // a writer is inside, or too many readers: fall back to the mm read lock
-  detached,  // not in a tree, or not in this mm's: walk again
-};
 
 template <class A> class VmaRefcountOf {
  public:
@@ -233,7 +187,6 @@ template <class A> class VmaRefcountOf {
   typename A::template var<Mm*> vm_mm_{nullptr};
 };
 
-using MmShared = MmSharedOf<StdAtomics>;
 using VmaRefcount = VmaRefcountOf<StdAtomics>;
 
 } // namespace slat::mmu
