@@ -26,6 +26,7 @@ struct AddressSpaceOptions {
   std::uint64_t commit_limit = 0; // bytes mapped for writing; 0: none
   std::uint64_t locked_limit = 0; // bytes locked; 0: none but the host's
   std::uint64_t window = 0; // bytes of address space set aside for "anywhere"; 0: the host chooses
+  std::uint64_t first_sequence = 0; // tests: where sequences start; even
   ViewGuard* guard = nullptr; // told of every host mapping; outlives the address space
 };
 
@@ -99,7 +100,7 @@ class AddressSpace {
   virtual Result<std::uintptr_t> move(const MoveRequest& request) = 0;
 
   /// Errc::not_mapped if the range has a hole, and then nothing is done. See Advice. What is locked
-  /// is neither discarded nor paged out: Errc::invalid_argument. The filling ones go page by page and
+  /// is neither discarded, paged out nor cold: Errc::invalid_argument. The filling ones go page by page and
   /// may end half-way, with what is filled filled.
   virtual Result<void> advise(std::uintptr_t address, std::uint64_t length, Advice advice) = 0;
 
@@ -123,6 +124,9 @@ class AddressSpace {
 
   /// With a page of it claimed or locked: is the VMA still as the ticket says?
   [[nodiscard]] virtual bool vma_commit(const VmaTicket& ticket) = 0;
+
+  /// Tests: the fields of the held VMA as they are now.
+  [[nodiscard]] virtual VmaView vma_now(const VmaTicket& ticket) = 0;
 
   /// Lets the VMA go.
   virtual void vma_end_read(VmaTicket ticket) = 0;
@@ -150,7 +154,7 @@ class AddressSpace {
 
  protected:
   AddressSpace(const AddressSpaceOptions& options, Counters& counters)
-      : options_(options), counters_(&counters), notifiers_(counters) {}
+      : options_(options), counters_(&counters), notifiers_(counters, options.first_sequence) {}
 
   friend class Departure;
   /// Inside a range: sleeps until nobody locks a page of the views, or fills one, and clears flags.

@@ -19,6 +19,14 @@ InvalidateEvent event_of(Advice advice) {
   }
 }
 
+Result<void> check_unlocked(const VmaViews& views) {
+  for (const VmaView& view : views)
+    if ((view.flags & vm_locked) != 0)
+      return fail(Errc::invalid_argument, 0,
+                  fmt::format("memory at {:#x} is locked: unlock it first", view.start));
+  return {};
+}
+
 } // namespace
 
 template <class D>
@@ -49,10 +57,7 @@ Result<void> AddressSpaceOf<D>::discard(std::uintptr_t start, std::uintptr_t end
   auto mapped = all_mapped(start, end);
   if (!mapped) return forward(mapped);
   const VmaViews& views = *mapped;
-  for (const VmaView& view : views)
-    if ((view.flags & vm_locked) != 0)
-      return fail(Errc::invalid_argument, 0,
-                  fmt::format("memory at {:#x} is locked: unlock it first", view.start));
+  if (auto ok = check_unlocked(views); !ok) return ok;
   design_.tree.for_each(start, end,
                         [&](const auto& entry) { design_.vma_start_write(*entry.value); });
 
@@ -84,6 +89,7 @@ Result<void> AddressSpaceOf<D>::make_cold(std::uintptr_t start, std::uintptr_t e
   const MmReadGuard guard(design_.mm_lock);
   auto mapped = all_mapped(start, end);
   if (!mapped) return forward(mapped);
+  if (auto ok = check_unlocked(*mapped); !ok) return ok;
   if (auto told = host::cold(start, end - start); !told) return told;
   (void)notifiers_.clear_young(start, end);
   for (const VmaView& view : *mapped)

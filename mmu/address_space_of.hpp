@@ -10,7 +10,7 @@ namespace slat::mmu {
 template <class D> class AddressSpaceOf final : public AddressSpace {
  public:
   AddressSpaceOf(const AddressSpaceOptions& options, Counters& counters, const HostWindow& window)
-      : AddressSpace(options, counters), window_(window), design_(fault_srcu_) {}
+      : AddressSpace(options, counters), window_(window), design_(fault_srcu_, options.first_sequence) {}
 
   ~AddressSpaceOf() override;
 
@@ -32,6 +32,10 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   }
 
   [[nodiscard]] bool vma_commit(const VmaTicket& ticket) override { return design_.commit(ticket); }
+
+  [[nodiscard]] VmaView vma_now(const VmaTicket& ticket) override {
+    return static_cast<const Vma*>(ticket.vma)->view();
+  }
 
   void vma_end_read(VmaTicket ticket) override { design_.end(ticket); }
 

@@ -63,7 +63,9 @@ class NotifierChain {
   struct Subscribers;
 
  public:
-  explicit NotifierChain(Counters& counters) : counters_(&counters) {}
+  /// `first_sequence` is for tests of its wrap.
+  explicit NotifierChain(Counters& counters, std::uint64_t first_sequence = 0)
+      : counters_(&counters), sequence_(first_sequence) {}
 
   ~NotifierChain();
   NotifierChain(const NotifierChain&) = delete;

@@ -17,7 +17,7 @@ class MmapLock {
 
   using Tree = RangeTree<Vma>;
 
-  explicit MmapLock(Srcu& fault_srcu) : fault_srcu_(&fault_srcu) {}
+  MmapLock(Srcu& fault_srcu, std::uint64_t) : fault_srcu_(&fault_srcu) {}
 
   MmLock mm_lock;
   Tree tree;

@@ -28,7 +28,8 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
   static_assert(sizeof(Vma) == 128);
   using Tree = RangeTree<Vma>;
 
-  explicit PerVmaLock(Srcu& fault_srcu) : shared_(new MmShared), fault_srcu_(&fault_srcu) {}
+  PerVmaLock(Srcu& fault_srcu, std::uint64_t first_sequence)
+      : shared_(new MmShared(first_sequence)), fault_srcu_(&fault_srcu) {}
 
   /// No reader holds a VMA. One that lost a race may still have the shared part pinned (I05).
   ~PerVmaLock() {

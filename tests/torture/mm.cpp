@@ -1,5 +1,5 @@
-// Everything at once: vCPUs that fault, read and write; map, unmap, zap, remove and reclaim at random;
-// remote copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
+// Everything at once: vCPUs that fault, read and write; map, unmap, move, protect, lock, zap, remove
+// and reclaim at random; remote copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
 // or unmap (I38, I39); no translation outlives its page (I20); a page is filled once for each time that
 // it was emptied (I40) and only while it is a hole.
 #include "model_stage2.hpp"
@@ -15,6 +15,11 @@ using torture::page_count;
 using torture::vcpu_limit;
 
 namespace {
+
+/// Writers that never rest leave the vCPUs nothing to do but wait.
+void rest(torture::Worker& worker) {
+  std::this_thread::sleep_for(std::chrono::microseconds(worker.below(400)));
+}
 
 constexpr std::uint64_t remote_slot = 128; // behind the vCPUs' words, in units of eight bytes
 
@@ -67,7 +72,10 @@ class MmTorture {
   // Two backings: the first half of the pages has a source that never sleeps, the second one that does.
   static constexpr std::uint64_t half = page_count / 2;
 
-  MmTorture() {
+  // The last pages are never unmapped, but protected.
+  static constexpr std::uint64_t protected_first = page_count - 4;
+
+  explicit MmTorture(mmu::VmaLockDesign design) : owner_(torture::make_mm(design, counters_)) {
     for (std::uint64_t i = 0; i < 2; ++i) {
       auto source = std::make_unique<MoodySource>(generations_, i * half, i == 1);
       sources_[i] = source.get();
@@ -117,7 +125,8 @@ class MmTorture {
   }
 
   void unmap_and_map(torture::Worker& worker) {
-    const auto [first, count] = some_pages(worker);
+    rest(worker);
+    const auto [first, count] = some_pages(worker, protected_first);
     auto gone = mm_.unmap(address_of(first), count << mmu::page_shift);
     check(gone.has_value(), "unmap: {}", gone ? "" : gone.error().message);
     if (worker.one_in(4)) std::this_thread::yield();
@@ -131,11 +140,67 @@ class MmTorture {
   }
 
   void advise(torture::Worker& worker) {
+    rest(worker);
     const auto [first, count] = some_pages(worker);
-    auto advised = mm_.advise(address_of(first), count << mmu::page_shift,
-                              worker.one_in(2) ? mmu::Advice::dontneed : mmu::Advice::remove);
-    check(advised || advised.error().code == mmu::Errc::not_mapped, "advise: {}",
+    static constexpr mmu::Advice kinds[] = {
+        mmu::Advice::dontneed, mmu::Advice::remove, mmu::Advice::dontneed, mmu::Advice::remove,
+        mmu::Advice::willneed, mmu::Advice::cold,   mmu::Advice::pageout};
+    const mmu::Advice advice = kinds[worker.below(std::size(kinds))];
+    auto advised = mm_.advise(address_of(first), count << mmu::page_shift, advice);
+    check(advised || may_refuse(advised.error().code), "advise: {}",
           advised ? "" : advised.error().message);
+    changes_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  /// Away and back again. One worker: the other place is its own.
+  void move(torture::Worker& worker) {
+    rest(worker);
+    const auto [first, count] = some_pages(worker, page_count);
+    const std::uint64_t bytes = count << mmu::page_shift;
+    auto away = mm_.move({.address = address_of(first),
+                          .old_length = bytes,
+                          .new_length = bytes,
+                          .to = elsewhere_});
+    check(away || away.error().code == mmu::Errc::not_mapped, "move: {}",
+          away ? "" : away.error().message);
+    if (!away) return;
+    if (worker.one_in(4)) std::this_thread::yield();
+    auto back = mm_.move({.address = elsewhere_,
+                          .old_length = bytes,
+                          .new_length = bytes,
+                          .to = address_of(first)});
+    check(back.has_value(), "move back: {}", back ? "" : back.error().message);
+    changes_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  /// One worker: what it forbids stays forbidden until it says otherwise.
+  void protect(torture::Worker& worker) {
+    rest(worker);
+    const std::uint64_t page = protected_first + worker.below(page_count - protected_first);
+    const auto set = [&](std::uint32_t flags) {
+      auto done = mm_.protect(address_of(page), mmu::page_size, flags);
+      check(done || done.error().code == mmu::Errc::not_mapped, "protect: {}",
+            done ? "" : done.error().message); // it may have been moved away
+      return done.has_value();
+    };
+    if (set(worker.one_in(2) ? mmu::vm_read : mmu::vm_none)) {
+      forbidden_[page].store(true);
+      std::this_thread::yield();
+      forbidden_[page].store(false);
+    }
+    (void)set(mmu::vm_read | mmu::vm_write);
+    changes_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  void lock(torture::Worker& worker) {
+    rest(worker);
+    const auto [first, count] = some_pages(worker, page_count);
+    auto locked = mm_.lock(address_of(first), count << mmu::page_shift);
+    check(locked || may_refuse(locked.error().code), "lock: {}",
+          locked ? "" : locked.error().message);
+    // Any of it may have been moved or unmapped meanwhile: page by page.
+    for (std::uint64_t page = first; page < first + count; ++page)
+      (void)mm_.unlock(address_of(page), mmu::page_size);
     changes_.fetch_add(1, std::memory_order_relaxed);
   }
 
@@ -158,6 +223,7 @@ class MmTorture {
   /// What reclaim does: neither the mm lock nor a VMA lock, page locks alone. Only the faults' check of
   /// the sequence keeps them off the page between the flush and the end.
   void reclaim(torture::Worker& worker) {
+    rest(worker);
     const std::uint64_t page = worker.below(page_count);
     const std::uintptr_t at = address_of(page);
     auto scope = mm_.notifiers().invalidate_range_start(
@@ -172,6 +238,7 @@ class MmTorture {
 
   /// Ranges without a change, some not blockable: faults in them wait, and go on.
   void bare_range(torture::Worker& worker) {
+    rest(worker);
     const auto [first, count] = some_pages(worker);
     auto scope =
         mm_.notifiers().invalidate_range_start({address_of(first), address_of(first + count),
@@ -223,9 +290,16 @@ class MmTorture {
     return results_[std::size_t(which)].load();
   }
 
-  std::pair<std::uint64_t, std::uint64_t> some_pages(torture::Worker& worker) {
-    const std::uint64_t first = worker.below(page_count);
-    return {first, 1 + worker.below(std::min<std::uint64_t>(12, page_count - first))};
+  std::pair<std::uint64_t, std::uint64_t> some_pages(torture::Worker& worker,
+                                                     std::uint64_t limit = page_count) {
+    const std::uint64_t first = worker.below(limit);
+    return {first, 1 + worker.below(std::min<std::uint64_t>(12, limit - first))};
+  }
+
+  /// A hole, locked pages, or a page that the moody source would not fill.
+  static bool may_refuse(mmu::Errc code) {
+    return code == mmu::Errc::not_mapped || code == mmu::Errc::invalid_argument ||
+           code == mmu::Errc::no_memory || code == mmu::Errc::poisoned;
   }
 
   bool map(std::uint64_t first, std::uint64_t count) {
@@ -244,7 +318,7 @@ class MmTorture {
   bool access(torture::ModelStage2& stage2, Vcpu& vcpu, unsigned self, std::uint64_t page,
               std::uint64_t value) {
     const std::lock_guard inside(gate_.inside[self]);
-    const std::uint64_t mapped = stage2.translate(page);
+    const auto [mapped, writable] = stage2.translate(page);
     if (mapped == 0) return false;
     const std::uint64_t now = generations_[page].load(std::memory_order_acquire);
     check(mapped == now, "page {} was used by a translation of its fill {}, it is at {} (I20)",
@@ -254,6 +328,8 @@ class MmTorture {
     const std::uint64_t found = bytes.load(std::memory_order_relaxed);
     check(found == expected, "page {}, fill {}: vCPU {} reads {:#x}, wrote {:#x} (I38, I39)", page,
           mapped, self, found, expected);
+    if (!writable) return false;
+    check(!forbidden_[page].load(), "page {} is written after protect() has forbidden it", page);
     bytes.store(value, std::memory_order_relaxed);
     vcpu.generation[page] = mapped;
     vcpu.value[page] = value;
@@ -261,14 +337,16 @@ class MmTorture {
     return true;
   }
 
-  mmu::VmaCache cache_;
   mmu::Counters counters_;
   torture::Generations generations_{};
   torture::VcpuGate gate_;
   std::array<MoodySource*, 2> sources_{};
   std::array<mmu::BackingRef, 2> backings_;
-  mmu::AddressSpace mm_{cache_, counters_};
-  const std::uintptr_t base_ = torture::isolated_addresses(page_count << mmu::page_shift);
+  std::unique_ptr<mmu::AddressSpace> owner_;
+  mmu::AddressSpace& mm_ = *owner_;
+  const std::uintptr_t base_ = torture::isolated_addresses(2 * page_count << mmu::page_shift);
+  const std::uintptr_t elsewhere_ = base_ + (page_count << mmu::page_shift);
+  std::array<std::atomic<bool>, page_count> forbidden_{};
   torture::ModelStage2 frozen_{torture::ModelStage2::Kind::frozen, mm_, base_, generations_, gate_};
   torture::ModelStage2 locked_{torture::ModelStage2::Kind::locked, mm_, base_, generations_, gate_};
   std::array<Vcpu, vcpu_limit> vcpus_;
@@ -281,13 +359,16 @@ class MmTorture {
 
 int main(int argc, char** argv) {
   torture::Torture torture("mm", argc, argv, 3);
-  MmTorture mm;
+  MmTorture mm(torture.vma_lock());
   for (unsigned i = 0; i < std::min(torture.threads(), vcpu_limit); ++i)
     torture.add_worker(fmt::format("vcpu {}", i),
                        [&mm, i](torture::Worker& w) { mm.run_vcpu(w, i); });
   for (unsigned i = 0; i < 2; ++i)
     torture.add_worker(fmt::format("mapper {}", i),
                        [&](torture::Worker& w) { mm.unmap_and_map(w); });
+  torture.add_worker("mover", [&](torture::Worker& w) { mm.move(w); });
+  torture.add_worker("protecter", [&](torture::Worker& w) { mm.protect(w); });
+  torture.add_worker("locker", [&](torture::Worker& w) { mm.lock(w); });
   torture.add_worker("adviser", [&](torture::Worker& w) { mm.advise(w); });
   torture.add_worker("copier", [&](torture::Worker& w) { mm.copy(w); });
   torture.add_worker("reclaimer", [&](torture::Worker& w) { mm.reclaim(w); });

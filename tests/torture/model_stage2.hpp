@@ -38,10 +38,16 @@ class ModelStage2 final : public mmu::SecondaryMmu, public mmu::Notifier, public
               VcpuGate& gate)
       : kind_(kind), mm_(&mm), base_(base), generations_(&generations), gate_(&gate) {}
 
-  /// The generation that is mapped at `page`, or 0. The caller is inside the gate.
-  [[nodiscard]] std::uint64_t translate(std::uint64_t page) const {
+  struct Translation {
+    std::uint64_t generation; // that is mapped, or 0
+    bool writable;
+  };
+
+  /// The caller is inside the gate.
+  [[nodiscard]] Translation translate(std::uint64_t page) const {
     const std::uint64_t entry = entries_[page].load(std::memory_order_acquire);
-    return (entry & present) != 0 ? entry >> 8 : 0;
+    if ((entry & present) == 0) return {0, false};
+    return {entry >> 8, (entry & writable_bit) != 0};
   }
 
   mmu::InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
@@ -51,8 +57,9 @@ class ModelStage2 final : public mmu::SecondaryMmu, public mmu::Notifier, public
 
  private:
   static constexpr std::uint64_t present = 1;
+  static constexpr std::uint64_t writable_bit = 2;
 
-  mmu::InstallStatus install_one(std::uint64_t page);
+  mmu::InstallStatus install_one(std::uint64_t page, bool writable);
   void empty(std::uintptr_t start, std::uintptr_t end);
   template <class Visit> void each_page(std::uintptr_t start, std::uintptr_t end, Visit visit);
 

@@ -42,6 +42,16 @@ std::uintptr_t isolated_addresses(std::size_t bytes) {
   return start;
 }
 
+std::unique_ptr<mmu::AddressSpace> make_mm(mmu::VmaLockDesign design, mmu::Counters& counters) {
+  auto mm = mmu::AddressSpace::create(
+      {.vma_lock = design, .first_sequence = (std::uint64_t(1) << 32) - 64}, counters);
+  if (!mm) {
+    fmt::print(stderr, "{}\n", mm.error().message);
+    std::exit(2);
+  }
+  return std::move(*mm);
+}
+
 Torture::Torture(std::string name, int argc, char** argv, unsigned threads)
     : name_(std::move(name)), seed_(std::random_device{}()), threads_(threads) {
   CLI::App app(
@@ -52,6 +62,9 @@ Torture::Torture(std::string name, int argc, char** argv, unsigned threads)
   app.add_option("--seed", seed_, "Of the random choices; schedules differ all the same");
   app.add_option("--threads", threads_, "Readers or vCPUs; writers come on top")
       ->check(CLI::Range(1u, 256u))
+      ->capture_default_str();
+  app.add_option("--vma-lock", vma_lock_, "Design of VMA locks, where there is an address space")
+      ->check(CLI::IsMember({"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}))
       ->capture_default_str();
   try {
     app.parse(argc, argv);

@@ -5,6 +5,8 @@
 // no step for 30 s aborts the process after the state is printed.
 #pragma once
 
+#include "mmu/address_space.hpp"
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -17,6 +19,9 @@
 #include <vector>
 
 namespace slat::torture {
+
+/// An address space of the design, whose sequences start just below 2^32 (I09).
+std::unique_ptr<mmu::AddressSpace> make_mm(mmu::VmaLockDesign design, mmu::Counters& counters);
 
 /// One thread. Its random numbers follow from the seed and its index alone.
 class Worker {
@@ -66,6 +71,10 @@ class Torture {
 
   [[nodiscard]] std::uint64_t seed() const { return seed_; }
 
+  [[nodiscard]] mmu::VmaLockDesign vma_lock() const {
+    return mmu::vma_lock_design(vma_lock_).value_or(mmu::VmaLockDesign::vma_refcount);
+  }
+
   /// A thread that repeats `step`. All start together in run().
   void add_worker(const std::string& name, std::function<void(Worker&)> step);
 
@@ -80,6 +89,7 @@ class Torture {
   double seconds_ = 3;
   std::uint64_t seed_;
   unsigned threads_;
+  std::string vma_lock_ = "vma-refcount";
   std::vector<std::pair<std::unique_ptr<Worker>, std::function<void(Worker&)>>> workers_;
 };
 

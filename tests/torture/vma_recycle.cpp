@@ -2,6 +2,7 @@
 // under RCU in all of them (I01, I03, I05). A third address space is made and destroyed over and over:
 // readers of the first two then hold objects of an mm that is on its way out.
 #include "mmu/address_space.hpp"
+#include "mmu/rcu.hpp"
 #include "mmu/zero_source.hpp"
 #include "torture.hpp"
 
@@ -26,8 +27,9 @@ mmu::BackingRef make_backing(const char* name) {
 }
 
 struct Space {
-  Space(mmu::VmaCache& cache, mmu::Counters& counters, const char* name, std::uintptr_t where_to)
-      : backing(make_backing(name)), mm(cache, counters), base(where_to) {
+  Space(mmu::VmaLockDesign design, mmu::Counters& counters, const char* name,
+        std::uintptr_t where_to)
+      : backing(make_backing(name)), owner(torture::make_mm(design, counters)), base(where_to) {
     auto where =
         mm.map({.address = base, .length = pages << mmu::page_shift, .backing = backing.get()});
     if (!where) {
@@ -44,6 +46,7 @@ struct Space {
     for (std::uint64_t i = 0; i < rounds; ++i) {
       const std::uint64_t page = worker.below(pages);
       const std::uintptr_t at = base + (page << mmu::page_shift);
+      const mmu::Srcu::ReadGuard section(mm.fault_srcu());
       const mmu::VmaTicket ticket =
           i == 0 && worker.one_in(4) ? mm.lock_vma_under_mm_lock(at) : mm.lock_vma_under_rcu(at);
       if (!ticket) continue;
@@ -51,21 +54,22 @@ struct Space {
       inspect(ticket, at, page);
       if (i == 1) {
         std::this_thread::yield();
-        inspect(ticket, at, page); // and nobody changed it meanwhile (I02)
+        inspect(ticket, at, page);
       }
-      mmu::AddressSpace::vma_end_read(ticket);
+      mm.vma_end_read(ticket);
     }
     hits.fetch_add(locked, std::memory_order_relaxed);
     misses.fetch_add(rounds - locked, std::memory_order_relaxed);
   }
 
   void inspect(const mmu::VmaTicket& ticket, std::uintptr_t at, std::uint64_t page) const {
-    const mmu::Vma& vma = *ticket.vma;
-    torture::check(vma.vm_backing == backing.get(), "locked a VMA of another mm (I01)");
+    const mmu::VmaView& vma = ticket.view;
+    torture::check(vma.backing == backing.get(), "locked a VMA of another mm (I01)");
     torture::check(vma.contains(at), "locked a VMA that does not contain the address (I01)");
     torture::check(vma.page_of(at) == page, "the VMA is of two lives: page {} instead of {} (I03)",
                    vma.page_of(at), page);
-    torture::check(vma.lock.vm_refcnt() > 1, "locked, and the count says {}", vma.lock.vm_refcnt());
+    if (mm.vma_lock() == mmu::VmaLockDesign::spf) return; // a speculation holds nothing still
+    torture::check(mm.vma_now(ticket) == vma, "a VMA held for reading was changed (I02)");
   }
 
   void unmap_and_map(torture::Worker& worker) {
@@ -83,7 +87,8 @@ struct Space {
   }
 
   mmu::BackingRef backing;
-  mmu::AddressSpace mm;
+  std::unique_ptr<mmu::AddressSpace> owner;
+  mmu::AddressSpace& mm = *owner;
   const std::uintptr_t base;
   std::atomic<std::uint64_t> hits{0}, misses{0}, changes{0};
 };
@@ -92,15 +97,15 @@ struct Space {
 
 int main(int argc, char** argv) {
   torture::Torture torture("vma_recycle", argc, argv, 3);
-  mmu::VmaCache cache;
+  const mmu::VmaLockDesign design = torture.vma_lock();
   mmu::Counters counters;
   std::atomic<std::uint64_t> lives{0};
   int outcome = 0;
   const std::uintptr_t start = torture::isolated_addresses(3 * pages << mmu::page_shift);
   const auto base_of = [start](std::uintptr_t i) { return start + (i * pages << mmu::page_shift); };
   {
-    Space one(cache, counters, "one", base_of(0));
-    Space two(cache, counters, "two", base_of(1));
+    Space one(design, counters, "one", base_of(0));
+    Space two(design, counters, "two", base_of(1));
     const std::array<Space*, 2> spaces = {&one, &two};
     for (unsigned i = 0; i < torture.threads(); ++i)
       torture.add_worker(fmt::format("reader {}", i),
@@ -109,7 +114,7 @@ int main(int argc, char** argv) {
       torture.add_worker(fmt::format("writer of {}", space == &one ? "one" : "two"),
                          [space](torture::Worker& w) { space->unmap_and_map(w); });
     torture.add_worker("short lives", [&](torture::Worker& w) {
-      Space three(cache, counters, "three", base_of(2));
+      Space three(design, counters, "three", base_of(2));
       for (int i = 0; i < 4; ++i) {
         three.unmap_and_map(w);
         three.look_up(w);
@@ -120,12 +125,13 @@ int main(int argc, char** argv) {
       return fmt::format(
           "{} + {} locked, {} + {} not, {} + {} changes, {} short lives, {} VMAs out",
           one.hits.load(), two.hits.load(), one.misses.load(), two.misses.load(),
-          one.changes.load(), two.changes.load(), lives.load(), cache.usage().live);
+          one.changes.load(), two.changes.load(), lives.load(), mmu::live_vmas(design));
     };
     outcome = torture.run(summary, summary);
   }
-  if (cache.usage().live != 0) {
-    fmt::print(stderr, "FAILED: {} VMAs leaked\n", cache.usage().live);
+  mmu::rcu::barrier();
+  if (mmu::live_vmas(design) != 0) {
+    fmt::print(stderr, "FAILED: {} VMAs leaked\n", mmu::live_vmas(design));
     outcome = 1;
   }
   return outcome;
