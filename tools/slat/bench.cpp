@@ -8,6 +8,7 @@ void add_bench(CLI::App& program, Command& run) {
   CLI::App* const bench =
       program.add_subcommand("bench", "Measure; every comparison is a ratio within one run");
   bench->require_subcommand(1);
+  add_bench_mmu(*bench, run);
   add_bench_uffd(*bench, run);
 }
 

@@ -28,6 +28,13 @@ void block_signals() {
   std::signal(SIGXFSZ, SIG_IGN);
 }
 
+std::optional<int> pending_signal() {
+  const sigset_t set = ending_signals();
+  const timespec now{};
+  const int signal = sigtimedwait(&set, nullptr, &now);
+  return signal > 0 ? std::optional(signal) : std::nullopt;
+}
+
 vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,
                                    const std::function<void()>& tick) {
   const sigset_t set = ending_signals();

@@ -13,6 +13,9 @@ namespace slat::tool {
 /// SIGXFSZ, so that a memfd over RLIMIT_FSIZE is an error and not the end. First thing in main().
 void block_signals();
 
+/// SIGINT or SIGTERM that has come since block_signals(), for work without a machine. Does not wait.
+[[nodiscard]] std::optional<int> pending_signal();
+
 struct RunResult {
   vmm::MachineEnd end;
   std::optional<int> signal; // SIGINT or SIGTERM, if that ended it
