@@ -1,0 +1,233 @@
+// RangeTree: nodes, lookups, gaps, commit and teardown. How an edit rebuilds nodes is in
+// range_tree_edit.cpp.
+#include "mmu/range_tree.hpp"
+
+#include "mmu/range_tree_node.hpp"
+#include "mmu/rcu.hpp"
+
+#include <new>
+
+namespace slat::mmu::detail {
+
+using Node = RangeTreeBase::Node;
+
+namespace {
+
+#ifdef SLAT_CHECKED
+std::atomic<std::size_t> node_count{0};
+
+void count_node(std::ptrdiff_t n) {
+  node_count.fetch_add(std::size_t(n), std::memory_order_relaxed); // a statistic
+}
+#else
+void count_node(std::ptrdiff_t) {}
+#endif
+
+Node* node_of(DeferredCall* call) {
+  static_assert(offsetof(Node, deferred) == 0);
+  return reinterpret_cast<Node*>(call);
+}
+
+/// Where `length` bytes fit into [from, to), for find_gap().
+std::optional<std::uintptr_t> fit(std::uintptr_t from, std::uintptr_t to, std::size_t length,
+                                  std::size_t alignment) {
+  const std::uintptr_t aligned = (from + alignment - 1) & ~(std::uintptr_t(alignment) - 1);
+  if (aligned < from || aligned >= to || to - aligned < length) return std::nullopt;
+  return aligned;
+}
+
+struct GapSearch {
+  std::uintptr_t low;
+  std::uintptr_t high;
+  std::size_t length;
+  std::size_t alignment;
+  std::uintptr_t free_from = 0; // end of the entry before
+
+  /// The gap between the entry before and `start`.
+  [[nodiscard]] std::optional<std::uintptr_t> before(std::uintptr_t start) const {
+    return fit(std::max(free_from, low), std::min(start, high), length, alignment);
+  }
+
+  /// The gaps before the first entry of `node` and inside it.
+  std::optional<std::uintptr_t> in(const Node* node) {
+    for (unsigned i = 0; i < node->count; ++i) {
+      const std::uintptr_t start =
+          node->level == 0 ? as_leaf(node).slot[i].start : as_inner(node).first_start[i];
+      const std::uintptr_t end =
+          node->level == 0 ? as_leaf(node).end[i] : as_inner(node).last_end[i];
+      if (end > low) {
+        if (free_from >= high) return std::nullopt;
+        if (const auto found = before(start)) return found;
+        if (node->level > 0 && as_inner(node).max_gap[i] >= length) {
+          free_from = start; // done with what is before
+          if (const auto found = in(as_inner(node).child[i])) return found;
+        }
+      }
+      free_from = end;
+    }
+    return std::nullopt;
+  }
+};
+
+} // namespace
+
+Summary summarize(const Node& node) {
+  std::uintptr_t gap = 0;
+  if (node.level == 0) {
+    const Leaf& leaf = as_leaf(&node);
+    for (unsigned i = 1; i < leaf.count; ++i)
+      gap = std::max(gap, leaf.slot[i].start - leaf.end[i - 1]);
+    return {leaf.slot[0].start, leaf.end[leaf.count - 1], gap};
+  }
+  const Inner& inner = as_inner(&node);
+  gap = inner.max_gap[0];
+  for (unsigned i = 1; i < inner.count; ++i)
+    gap = std::max({gap, inner.max_gap[i], inner.first_start[i] - inner.last_end[i - 1]});
+  return {inner.first_start[0], inner.last_end[inner.count - 1], gap};
+}
+
+Node* create_node(unsigned level, std::uint64_t edit) {
+  void* const memory = allocate(level == 0 ? sizeof(Leaf) : sizeof(Inner), alignof(Node));
+  if (memory == nullptr) return nullptr;
+  Node* const node = level == 0 ? static_cast<Node*>(new (memory) Leaf) : new (memory) Inner;
+  node->level = std::uint16_t(level);
+  node->edit = edit;
+  count_node(1);
+  return node;
+}
+
+void free_node(Node* node) {
+  count_node(-1);
+  deallocate(node);
+}
+
+void free_subtree(Node* node) {
+  if (node->level > 0)
+    for (unsigned i = 0; i < node->count; ++i) free_subtree(as_inner(node).child[i]);
+  free_node(node);
+}
+
+void* RangeTreeBase::find(std::uintptr_t address) const {
+  const Subtree root = this->root();
+  const Node* node = root.node();
+  if (node == nullptr) return nullptr;
+  for (unsigned level = root.level(); level > 0; --level) {
+    const Inner& inner = as_inner(node);
+    node = inner.child[slot_for(inner.last_end, address)];
+    if (node == nullptr) return nullptr;
+  }
+  const Leaf& leaf = as_leaf(node);
+  const unsigned i = slot_for(leaf.end, address);
+  const Leaf::Slot& slot = leaf.slot[i];
+  return slot.start <= address && address < leaf.end[i] ? slot.value : nullptr;
+}
+
+RangeTreeBase::Entry RangeTreeBase::first_from(std::uintptr_t address) const {
+  const Subtree root = this->root();
+  const Node* node = root.node();
+  for (unsigned level = root.level(); level > 0 && node != nullptr; --level)
+    node = as_inner(node).child[slot_for(as_inner(node).last_end, address)];
+  if (node == nullptr) return {};
+  const Leaf& leaf = as_leaf(node);
+  const unsigned i = slot_for(leaf.end, address);
+  if (i >= leaf.count || leaf.end[i] <= address) return {};
+  return {leaf.slot[i].start, leaf.end[i], leaf.slot[i].value};
+}
+
+RangeTreeBase::Entry RangeTreeBase::last_before(std::uintptr_t address) const {
+  const Node* node = root().node();
+  if (node == nullptr) return {};
+  for (;;) {
+    unsigned below = 0; // how many start before `address`
+    if (node->level == 0) {
+      const Leaf& leaf = as_leaf(node);
+      for (const Leaf::Slot& slot : leaf.slot) below += unsigned(slot.start < address);
+      if (below == 0) return {};
+      return {leaf.slot[below - 1].start, leaf.end[below - 1], leaf.slot[below - 1].value};
+    }
+    for (const std::uintptr_t start : as_inner(node).first_start)
+      below += unsigned(start < address);
+    if (below == 0) return {};
+    node = as_inner(node).child[below - 1];
+  }
+}
+
+std::optional<std::uintptr_t> RangeTreeBase::find_gap(std::uintptr_t low, std::uintptr_t high,
+                                                      std::size_t length,
+                                                      std::size_t alignment) const {
+  SLAT_ASSERT(length > 0 && std::has_single_bit(alignment), "a gap of no length or alignment");
+  GapSearch search{low, high, length, alignment};
+  if (const Node* const node = root().node(); node != nullptr)
+    if (const auto found = search.in(node)) return found;
+  return search.before(UINTPTR_MAX);
+}
+
+RangeTreeBase::Cursor::Cursor(Subtree root, std::uintptr_t address) {
+  node_[0] = nullptr;
+  const Node* node = root.node();
+  if (node == nullptr) return;
+  levels_ = root.level();
+  for (unsigned level = levels_; level > 0; --level) {
+    node_[level] = node;
+    index_[level] = slot_for(as_inner(node).last_end, address);
+    node = as_inner(node).child[index_[level]];
+    if (node == nullptr) return;
+  }
+  index_[0] = slot_for(as_leaf(node).end, address);
+  if (index_[0] < node->count && as_leaf(node).end[index_[0]] > address) node_[0] = node;
+}
+
+RangeTreeBase::Entry RangeTreeBase::Cursor::entry() const {
+  const Leaf& leaf = as_leaf(node_[0]);
+  return {leaf.slot[index_[0]].start, leaf.end[index_[0]], leaf.slot[index_[0]].value};
+}
+
+void RangeTreeBase::Cursor::next() {
+  if (++index_[0] < node_[0]->count) return;
+  for (unsigned level = 1; level <= levels_; ++level) {
+    if (++index_[level] == node_[level]->count) continue;
+    for (; level > 0; --level) {
+      node_[level - 1] = as_inner(node_[level]).child[index_[level]];
+      index_[level - 1] = 0;
+    }
+    return;
+  }
+  node_[0] = nullptr;
+}
+
+RangeTreeBase::~RangeTreeBase() {
+  SLAT_ASSERT(!editing_, "a tree dies before its edit");
+  if (Node* const node = root().node(); node != nullptr) free_subtree(node);
+}
+
+void RangeTreeBase::Edit::commit() {
+  SLAT_ASSERT(tree_ != nullptr, "an edit is committed twice");
+  SLAT_ASSERT(!failed_, "an edit is committed that had no memory");
+  tree_->size_ = size_;
+  tree_->root_.store(root_, std::memory_order_release); // pairs with root() (I11)
+  tree_->editing_ = false;
+  tree_ = nullptr;
+  if (retired_ == nullptr) return;
+  rcu::call(retired_->deferred, [](DeferredCall* call) {
+    for (Node* node = node_of(call); node != nullptr;) free_node(std::exchange(node, node->chain));
+  });
+}
+
+void RangeTreeBase::clear() {
+  SLAT_ASSERT(!editing_, "a tree is cleared under an edit");
+  Node* const node = root().node();
+  size_ = 0;
+  root_.store(Subtree(), std::memory_order_release); // pairs with root() (I11)
+  if (node != nullptr)
+    rcu::call(node->deferred, [](DeferredCall* call) { free_subtree(node_of(call)); });
+}
+
+std::size_t RangeTreeBase::live_nodes() {
+#ifdef SLAT_CHECKED
+  return node_count.load(std::memory_order_relaxed);
+#else
+  return 0;
+#endif
+}
+
+} // namespace slat::mmu::detail

@@ -1,0 +1,443 @@
+// How an edit of a RangeTree rebuilds nodes.
+//
+// A replacement descends along the two borders of what it removes, and works upwards from the
+// leaves. On each level the new items are
+//
+//   [left neighbour] + left border node up to the border      items kept
+//   + what is new: entries in a leaf, the nodes just built in an inner node
+//   + right border node from the border + [right neighbour]   items kept
+//
+// They are dealt out to fresh nodes, which are what is new one level up. A neighbour is drawn in
+// when there are too few for a node. The level that has no nodes beside the borders is the top.
+#include "mmu/range_tree.hpp"
+
+#include "mmu/range_tree_node.hpp"
+
+#include <cstring>
+
+namespace slat::mmu::detail {
+
+using Node = RangeTreeBase::Node;
+using Entry = RangeTreeBase::Entry;
+
+namespace {
+
+constexpr unsigned max_levels = RangeTreeBase::max_levels;
+
+/// From the root (highest level) to a leaf. The index is the child taken, in the leaf the first entry
+/// beyond the border.
+struct Path {
+  Node* node[max_levels];
+  unsigned index[max_levels];
+
+  void copy(const Path& from, unsigned levels) {
+    for (unsigned level = 0; level <= levels; ++level) {
+      node[level] = from.node[level];
+      index[level] = from.index[level];
+    }
+  }
+};
+
+/// Items [first, last) of a node.
+struct Run {
+  const Node* node = nullptr;
+  unsigned first = 0;
+  unsigned last = 0;
+
+  [[nodiscard]] unsigned size() const { return last - first; }
+};
+
+template <class Item> void copy(Item* to, const Item* from, unsigned count) {
+  std::memcpy(to, from, count * sizeof(Item));
+}
+
+void append_run(Node* to, const Run& run) {
+  if (to->level == 0) {
+    Leaf& leaf = static_cast<Leaf&>(*to);
+    copy(leaf.end + leaf.count, as_leaf(run.node).end + run.first, run.size());
+    copy(leaf.slot + leaf.count, as_leaf(run.node).slot + run.first, run.size());
+  } else {
+    Inner& inner = static_cast<Inner&>(*to);
+    const Inner& from = as_inner(run.node);
+    copy(inner.last_end + inner.count, from.last_end + run.first, run.size());
+    copy(inner.child + inner.count, from.child + run.first, run.size());
+    copy(inner.first_start + inner.count, from.first_start + run.first, run.size());
+    copy(inner.max_gap + inner.count, from.max_gap + run.first, run.size());
+  }
+  to->count = std::uint16_t(to->count + run.size());
+}
+
+void append_entry(Leaf& leaf, const Entry& entry) {
+  leaf.end[leaf.count] = entry.end;
+  leaf.slot[leaf.count] = {entry.start, entry.value};
+  ++leaf.count;
+}
+
+void append_child(Inner& inner, Node* child) {
+  const Summary summary = summarize(*child);
+  inner.last_end[inner.count] = summary.last_end;
+  inner.child[inner.count] = child;
+  inner.first_start[inner.count] = summary.first_start;
+  inner.max_gap[inner.count] = summary.max_gap;
+  ++inner.count;
+}
+
+void pad(Node* node) {
+  if (node->level == 0) {
+    Leaf& leaf = static_cast<Leaf&>(*node);
+    for (unsigned i = leaf.count; i < leaf_slots; ++i) {
+      leaf.end[i] = pad_key;
+      leaf.slot[i] = {pad_key, nullptr};
+    }
+    return;
+  }
+  Inner& inner = static_cast<Inner&>(*node);
+  for (unsigned i = inner.count; i < inner_slots; ++i) {
+    inner.last_end[i] = pad_key;
+    inner.child[i] = nullptr;
+    inner.first_start[i] = pad_key;
+    inner.max_gap[i] = 0;
+  }
+}
+
+} // namespace
+
+/// One replace(). Changes nothing of the edit until it cannot fail any more.
+class Replacement {
+ public:
+  Replacement(RangeTreeBase::Edit& edit, std::uintptr_t start, std::uintptr_t end,
+              const void* entries, std::size_t count)
+      : edit_(edit), entries_(static_cast<const std::byte*>(entries)), entry_count_(count) {
+    if (edit.root_.node() == nullptr) return;
+    descend(start, end);
+    old_left_.copy(left_, levels());
+    old_right_.copy(right_, levels());
+    check_entries();
+  }
+
+  /// True if the tree would stay as it is.
+  [[nodiscard]] bool is_nothing() const {
+    return entry_count_ == 0 &&
+           (edit_.root_.node() == nullptr ||
+            (left_.node[0] == right_.node[0] && left_.index[0] == right_.index[0]));
+  }
+
+  /// False without memory, and then nothing has happened.
+  bool run();
+
+ private:
+  [[nodiscard]] unsigned levels() const { return edit_.root_.level(); }
+
+  [[nodiscard]] bool is_empty() const { return edit_.root_.node() == nullptr; }
+
+  [[nodiscard]] Entry entry(std::size_t i) const {
+    Entry result;
+    std::memcpy(&result, entries_ + i * sizeof(Entry), sizeof(Entry));
+    return result;
+  }
+
+  void descend(std::uintptr_t start, std::uintptr_t end);
+  void check_entries() const;
+  bool step_left(unsigned level, Run& run);
+  bool step_right(unsigned level, Run& run);
+  [[nodiscard]] bool is_top(unsigned level) const;
+  bool build(unsigned level, const Run (&runs)[4], std::size_t items);
+  Node* create(unsigned level);
+  std::size_t retire(Node* node, unsigned level, bool on_left, bool on_right);
+  void retire_one(Node* node);
+
+  RangeTreeBase::Edit& edit_;
+  const std::byte* const entries_;
+  const std::size_t entry_count_;
+  Path left_;  // border of what stays on the left; neighbours drawn in move it
+  Path right_; // the same on the right
+  Path old_left_;
+  Path old_right_;
+  Node* made_ = nullptr; // all fresh nodes, in order, by chain
+  Node* last_made_ = nullptr;
+  Node* built_ = nullptr; // the first of the level built last
+  std::size_t built_count_ = 0;
+};
+
+void Replacement::descend(std::uintptr_t start, std::uintptr_t end) {
+  // Left: the first entry that ends after `start`; beyond all entries, the end of the last leaf.
+  Node* node = edit_.root_.node();
+  for (unsigned level = levels(); level > 0; --level) {
+    left_.node[level] = node;
+    left_.index[level] =
+        std::min(slot_for(as_inner(node).last_end, start), unsigned(node->count) - 1);
+    node = as_inner(node).child[left_.index[level]];
+  }
+  const Leaf& first = as_leaf(node);
+  left_.node[0] = node;
+  left_.index[0] = std::min(slot_for(first.end, start), unsigned(first.count));
+  if (left_.index[0] < first.count && first.end[left_.index[0]] <= start) ++left_.index[0];
+  right_.copy(left_, levels());
+  if (start == end) return;
+
+  // Right: behind the last entry that starts before `end`, if that is not left of `left_`.
+  Path path;
+  node = edit_.root_.node();
+  for (unsigned level = levels();; --level) {
+    unsigned below = 0;
+    if (level == 0)
+      for (const Leaf::Slot& slot : as_leaf(node).slot) below += unsigned(slot.start < end);
+    else
+      for (const std::uintptr_t key : as_inner(node).first_start) below += unsigned(key < end);
+    if (below == 0) return;
+    path.node[level] = node;
+    path.index[level] = level == 0 ? below : below - 1;
+    if (level == 0) break;
+    node = as_inner(node).child[below - 1];
+  }
+  if (as_leaf(node).end[path.index[0] - 1] > start) right_.copy(path, levels());
+}
+
+void Replacement::check_entries() const {
+#ifdef SLAT_CHECKED
+  std::uintptr_t low = 0;
+  std::uintptr_t high = UINTPTR_MAX;
+  for (unsigned level = levels(); level > 0; --level) { // the closest neighbours come last
+    const Inner& left = as_inner(left_.node[level]);
+    const Inner& right = as_inner(right_.node[level]);
+    if (left_.index[level] > 0) low = left.last_end[left_.index[level] - 1];
+    if (right_.index[level] + 1 < right.count) high = right.first_start[right_.index[level] + 1];
+  }
+  if (left_.index[0] > 0) low = as_leaf(left_.node[0]).end[left_.index[0] - 1];
+  if (right_.index[0] < right_.node[0]->count)
+    high = as_leaf(right_.node[0]).slot[right_.index[0]].start;
+  for (std::size_t i = 0; i < entry_count_; ++i) {
+    SLAT_ASSERT(entry(i).start >= low && entry(i).end <= high,
+                "ranges overlap or are out of order");
+    low = entry(i).end;
+  }
+#endif
+}
+
+/// Draws the node before left_ on this level in: all its items become `run`.
+bool Replacement::step_left(unsigned level, Run& run) {
+  unsigned up = level + 1;
+  while (up <= levels() && left_.index[up] == 0) ++up;
+  if (up > levels()) return false;
+  --left_.index[up];
+  Node* node = as_inner(left_.node[up]).child[left_.index[up]];
+  while (--up > level) {
+    left_.node[up] = node;
+    left_.index[up] = node->count - 1u;
+    node = as_inner(node).child[left_.index[up]];
+  }
+  run = {node, 0, node->count};
+  return true;
+}
+
+bool Replacement::step_right(unsigned level, Run& run) {
+  unsigned up = level + 1;
+  while (up <= levels() && right_.index[up] + 1u == right_.node[up]->count) ++up;
+  if (up > levels()) return false;
+  ++right_.index[up];
+  Node* node = as_inner(right_.node[up]).child[right_.index[up]];
+  while (--up > level) {
+    right_.node[up] = node;
+    right_.index[up] = 0;
+    node = as_inner(node).child[0];
+  }
+  run = {node, 0, node->count};
+  return true;
+}
+
+/// No node of this level stays beside the new ones.
+bool Replacement::is_top(unsigned level) const {
+  if (is_empty()) return true;
+  for (unsigned up = level + 1; up <= levels(); ++up)
+    if (left_.index[up] > 0 || right_.index[up] + 1u < right_.node[up]->count) return false;
+  return true;
+}
+
+Node* Replacement::create(unsigned level) {
+  Node* const node = create_node(level, edit_.tree_->edit_number_);
+  if (node == nullptr) return nullptr;
+  (last_made_ == nullptr ? made_ : last_made_->chain) = node;
+  last_made_ = node;
+  return node;
+}
+
+/// Deals the items out to fresh nodes: two kept runs, what is new, two kept runs.
+bool Replacement::build(unsigned level, const Run (&runs)[4], std::size_t items) {
+  const std::size_t nodes = (items + slots(level) - 1) / slots(level);
+  std::size_t first = (items + nodes - 1) / nodes; // how many the first node gets
+  if (nodes == 2) {
+    // Who inserts at one end will do so again: leave the room there.
+    const bool at_end = runs[2].size() + runs[3].size() == 0;
+    const bool at_start = runs[0].size() + runs[1].size() == 0;
+    const std::size_t most = std::min<std::size_t>(slots(level), items - min_fill(level));
+    if (at_end && !at_start) first = most;
+    if (at_start && !at_end) first = items - most;
+  }
+  Node* fresh_child = built_;
+  built_ = nullptr;
+  built_count_ = nodes;
+  Node* node = nullptr;
+  std::size_t room = 0;
+  std::size_t left = items; // for this node and those to come
+  std::size_t nodes_left = nodes;
+  const auto next_node = [&] {
+    if (room > 0) return true;
+    if (node != nullptr) pad(node);
+    node = create(level);
+    if (node == nullptr) return false;
+    if (built_ == nullptr) built_ = node;
+    room = nodes_left == nodes ? first : (left + nodes_left - 1) / nodes_left;
+    left -= room;
+    --nodes_left;
+    return true;
+  };
+  const auto append = [&](Run run) {
+    while (run.size() > 0) {
+      if (!next_node()) return false;
+      const unsigned taken = std::min(run.size(), unsigned(room));
+      append_run(node, {run.node, run.first, run.first + taken});
+      run.first += taken;
+      room -= taken;
+    }
+    return true;
+  };
+  if (!append(runs[0]) || !append(runs[1])) return false;
+  std::size_t fresh = items;
+  for (const Run& run : runs) fresh -= run.size();
+  for (std::size_t i = 0; i < fresh; ++i, --room) {
+    if (!next_node()) return false;
+    if (level == 0) {
+      append_entry(static_cast<Leaf&>(*node), entry(i));
+    } else {
+      append_child(static_cast<Inner&>(*node), fresh_child);
+      fresh_child = fresh_child->chain;
+    }
+  }
+  if (!append(runs[2]) || !append(runs[3])) return false;
+  pad(node);
+  return true;
+}
+
+bool Replacement::run() {
+  Node* drawn_in[max_levels]; // the neighbours
+  unsigned drawn_in_count = 0;
+  std::size_t fresh = entry_count_;
+  RangeTreeBase::Subtree root;
+  for (unsigned level = 0;; ++level) {
+    SLAT_CHECK(level < max_levels, "a range tree too high to be true");
+    Run runs[4];
+    if (!is_empty() && level <= levels()) {
+      const Node* const right = right_.node[level];
+      runs[1] = {left_.node[level], 0, left_.index[level]};
+      runs[2] = {right, right_.index[level] + (level > 0), right->count};
+    }
+    std::size_t items = runs[1].size() + fresh + runs[2].size();
+    if (items > 0 && items < min_fill(level) && !is_empty()) {
+      if (step_left(level, runs[0]) || step_right(level, runs[3])) {
+        const Run& run = runs[0].node != nullptr ? runs[0] : runs[3];
+        items += run.size();
+        drawn_in[drawn_in_count++] = const_cast<Node*>(run.node);
+      }
+    }
+    const bool top = is_top(level);
+    if (top && items == 0) break; // the tree is empty now
+    if (top && level > 0 && items == 1) {
+      const auto only = [&]() -> Node* {
+        if (fresh == 1) return built_;
+        for (const Run& run : runs)
+          if (run.size() == 1) return as_inner(run.node).child[run.first];
+        return nullptr;
+      };
+      root = {only(), level - 1};
+      break;
+    }
+    built_count_ = 0;
+    if (items > 0 && !build(level, runs, items)) {
+      while (made_ != nullptr) free_node(std::exchange(made_, made_->chain));
+      return false;
+    }
+    fresh = built_count_;
+    if (top && fresh == 1) {
+      root = {built_, level};
+      break;
+    }
+  }
+
+  // Nothing can fail from here on.
+  if (!is_empty()) {
+    for (unsigned i = 0; i < drawn_in_count; ++i) retire_one(drawn_in[i]);
+    for (unsigned level = 1; level <= levels(); ++level) {
+      if (left_.node[level] != old_left_.node[level]) retire_one(left_.node[level]);
+      if (right_.node[level] != old_right_.node[level]) retire_one(right_.node[level]);
+    }
+    edit_.size_ -= retire(edit_.root_.node(), levels(), true, true);
+  }
+  edit_.size_ += entry_count_;
+  edit_.root_ = root;
+  return true;
+}
+
+void Replacement::retire_one(Node* node) {
+  if (node->edit == edit_.tree_->edit_number_) {
+    free_node(node); // nobody else has seen it
+    return;
+  }
+  node->chain = edit_.retired_; // readers do not look at it
+  edit_.retired_ = node;
+}
+
+/// Retires the nodes on and between the two old borders; returns how many entries lay between.
+std::size_t Replacement::retire(Node* node, unsigned level, bool on_left, bool on_right) {
+  const unsigned first = on_left ? old_left_.index[level] : 0;
+  std::size_t entries = 0;
+  if (level == 0) {
+    entries = (on_right ? old_right_.index[0] : node->count) - first;
+  } else {
+    const unsigned last = on_right ? old_right_.index[level] : node->count - 1u;
+    for (unsigned i = first; i <= last; ++i)
+      entries +=
+          retire(as_inner(node).child[i], level - 1, on_left && i == first, on_right && i == last);
+  }
+  retire_one(node);
+  return entries;
+}
+
+namespace {
+
+/// Frees the nodes of edit `number` below `node`; published nodes have no fresh ones below.
+void free_fresh(Node* node, std::uint64_t number) {
+  if (node->edit != number) return;
+  if (node->level > 0)
+    for (unsigned i = 0; i < node->count; ++i) free_fresh(as_inner(node).child[i], number);
+  free_node(node);
+}
+
+} // namespace
+
+RangeTreeBase::Edit::Edit(RangeTreeBase& tree)
+    : tree_(&tree), root_(tree.root()), size_(tree.size_) {
+  SLAT_ASSERT(!tree.editing_, "a second edit of a tree");
+  tree.editing_ = true;
+  ++tree.edit_number_;
+}
+
+RangeTreeBase::Edit::Edit(Edit&& other) noexcept
+    : tree_(std::exchange(other.tree_, nullptr)), root_(other.root_), size_(other.size_),
+      retired_(other.retired_), failed_(other.failed_) {}
+
+RangeTreeBase::Edit::~Edit() {
+  if (tree_ == nullptr) return;
+  if (Node* const node = root_.node(); node != nullptr) free_fresh(node, tree_->edit_number_);
+  tree_->editing_ = false;
+}
+
+Result<void> RangeTreeBase::Edit::replace(std::uintptr_t start, std::uintptr_t end,
+                                          const void* entries, std::size_t count) {
+  SLAT_ASSERT(tree_ != nullptr && !failed_ && start <= end, "an edit that is over, or no range");
+  Replacement replacement(*this, start, end, entries, count);
+  if (replacement.is_nothing() || replacement.run()) return {};
+  failed_ = true;
+  return fail(Errc::no_memory, ENOMEM, "no memory for a range tree's nodes");
+}
+
+} // namespace slat::mmu::detail
