@@ -28,6 +28,14 @@ Node* node_of(DeferredCall* call) {
   return reinterpret_cast<Node*>(call);
 }
 
+/// Nodes that commits gather before they ask for a grace period: to wake the reclaimer for each commit
+/// costs as much as the rest of it. Kept per tree: some 30 KiB.
+constexpr std::size_t retire_batch = 64;
+
+void free_chain(Node* node) {
+  while (node != nullptr) free_node(std::exchange(node, node->chain));
+}
+
 /// Where `length` bytes fit into [from, to), for find_gap().
 std::optional<std::uintptr_t> fit(std::uintptr_t from, std::uintptr_t to, std::size_t length,
                                   std::size_t alignment) {
@@ -137,19 +145,15 @@ RangeTreeBase::Entry RangeTreeBase::first_from(std::uintptr_t address) const {
 RangeTreeBase::Entry RangeTreeBase::last_before(std::uintptr_t address) const {
   const Node* node = root().node();
   if (node == nullptr) return {};
-  for (;;) {
-    unsigned below = 0; // how many start before `address`
-    if (node->level == 0) {
-      const Leaf& leaf = as_leaf(node);
-      for (const Leaf::Slot& slot : leaf.slot) below += unsigned(slot.start < address);
-      if (below == 0) return {};
-      return {leaf.slot[below - 1].start, leaf.end[below - 1], leaf.slot[below - 1].value};
-    }
-    for (const std::uintptr_t start : as_inner(node).first_start)
-      below += unsigned(start < address);
+  while (node->level > 0) {
+    const unsigned below = starts_below(as_inner(node), address);
     if (below == 0) return {};
     node = as_inner(node).child[below - 1];
   }
+  const Leaf& leaf = as_leaf(node);
+  const unsigned below = starts_below(leaf, address);
+  if (below == 0) return {};
+  return {leaf.slot[below - 1].start, leaf.end[below - 1], leaf.slot[below - 1].value};
 }
 
 std::optional<std::uintptr_t> RangeTreeBase::find_gap(std::uintptr_t low, std::uintptr_t high,
@@ -197,29 +201,41 @@ void RangeTreeBase::Cursor::next() {
 
 RangeTreeBase::~RangeTreeBase() {
   SLAT_ASSERT(!editing_, "a tree dies before its edit");
+  free_chain(retired_);
   if (Node* const node = root().node(); node != nullptr) free_subtree(node);
 }
 
 void RangeTreeBase::Edit::commit() {
   SLAT_ASSERT(tree_ != nullptr, "an edit is committed twice");
   SLAT_ASSERT(!failed_, "an edit is committed that had no memory");
-  tree_->size_ = size_;
-  tree_->root_.store(root_, std::memory_order_release); // pairs with root() (I11)
-  tree_->editing_ = false;
-  tree_ = nullptr;
-  if (retired_ == nullptr) return;
-  rcu::call(retired_->deferred, [](DeferredCall* call) {
-    for (Node* node = node_of(call); node != nullptr;) free_node(std::exchange(node, node->chain));
-  });
+  RangeTreeBase& tree = *std::exchange(tree_, nullptr);
+  tree.size_ = size_;
+  tree.root_.store(root_, std::memory_order_release); // pairs with root() (I11)
+  tree.editing_ = false;
+  tree.retired_ = retired_;
+  tree.retired_count_ = retired_count_;
+  if (retired_count_ < retire_batch) return;
+  tree.retired_ = nullptr;
+  tree.retired_count_ = 0;
+  rcu::call(retired_->deferred, [](DeferredCall* call) { free_chain(node_of(call)); });
 }
 
 void RangeTreeBase::clear() {
   SLAT_ASSERT(!editing_, "a tree is cleared under an edit");
   Node* const node = root().node();
+  Node* const retired = std::exchange(retired_, nullptr);
+  retired_count_ = 0;
   size_ = 0;
   root_.store(Subtree(), std::memory_order_release); // pairs with root() (I11)
-  if (node != nullptr)
-    rcu::call(node->deferred, [](DeferredCall* call) { free_subtree(node_of(call)); });
+  if (node != nullptr) {
+    node->chain = retired; // readers do not look at it
+    rcu::call(node->deferred, [](DeferredCall* call) {
+      free_chain(node_of(call)->chain);
+      free_subtree(node_of(call));
+    });
+  } else if (retired != nullptr) {
+    rcu::call(retired->deferred, [](DeferredCall* call) { free_chain(node_of(call)); });
+  }
 }
 
 std::size_t RangeTreeBase::live_nodes() {

@@ -67,19 +67,39 @@ void append_run(Node* to, const Run& run) {
   to->count = std::uint16_t(to->count + run.size());
 }
 
-void append_entry(Leaf& leaf, const Entry& entry) {
-  leaf.end[leaf.count] = entry.end;
-  leaf.slot[leaf.count] = {entry.start, entry.value};
-  ++leaf.count;
+/// All slots at once, padding included: fixed sizes make it much cheaper than append_run().
+void copy_all(Node* to, const Node* from) {
+  if (to->level == 0) {
+    Leaf& leaf = static_cast<Leaf&>(*to);
+    copy(leaf.end, as_leaf(from).end, leaf_slots);
+    copy(leaf.slot, as_leaf(from).slot, leaf_slots);
+  } else {
+    Inner& inner = static_cast<Inner&>(*to);
+    copy(inner.last_end, as_inner(from).last_end, inner_slots);
+    copy(inner.child, as_inner(from).child, inner_slots);
+    copy(inner.first_start, as_inner(from).first_start, inner_slots);
+    copy(inner.max_gap, as_inner(from).max_gap, inner_slots);
+  }
+  to->count = from->count;
 }
 
-void append_child(Inner& inner, Node* child) {
+void set_entry(Leaf& leaf, unsigned i, const Entry& entry) {
+  leaf.end[i] = entry.end;
+  leaf.slot[i] = {entry.start, entry.value};
+}
+
+void set_child(Inner& inner, unsigned i, Node* child) {
   const Summary summary = summarize(*child);
-  inner.last_end[inner.count] = summary.last_end;
-  inner.child[inner.count] = child;
-  inner.first_start[inner.count] = summary.first_start;
-  inner.max_gap[inner.count] = summary.max_gap;
-  ++inner.count;
+  inner.last_end[i] = summary.last_end;
+  inner.child[i] = child;
+  inner.first_start[i] = summary.first_start;
+  inner.max_gap[i] = summary.max_gap;
+}
+
+/// Writers copy every line of the nodes on their way.
+void prefetch(const Node* node, unsigned level) {
+  for (std::size_t at = 0; at < (level == 0 ? sizeof(Leaf) : sizeof(Inner)); at += 64)
+    __builtin_prefetch(reinterpret_cast<const char*>(node) + at);
 }
 
 void pad(Node* node) {
@@ -141,6 +161,8 @@ class Replacement {
   bool step_left(unsigned level, Run& run);
   bool step_right(unsigned level, Run& run);
   [[nodiscard]] bool is_top(unsigned level) const;
+  void set_new(Node* node, unsigned slot, std::size_t i, Node*& fresh_child) const;
+  static bool is_one_for_one(const Run (&runs)[4], std::size_t items);
   bool build(unsigned level, const Run (&runs)[4], std::size_t items);
   Node* create(unsigned level);
   std::size_t retire(Node* node, unsigned level, bool on_left, bool on_right);
@@ -167,6 +189,7 @@ void Replacement::descend(std::uintptr_t start, std::uintptr_t end) {
     left_.index[level] =
         std::min(slot_for(as_inner(node).last_end, start), unsigned(node->count) - 1);
     node = as_inner(node).child[left_.index[level]];
+    prefetch(node, level - 1);
   }
   const Leaf& first = as_leaf(node);
   left_.node[0] = node;
@@ -175,22 +198,20 @@ void Replacement::descend(std::uintptr_t start, std::uintptr_t end) {
   right_.copy(left_, levels());
   if (start == end) return;
 
-  // Right: behind the last entry that starts before `end`, if that is not left of `left_`.
+  // Right: behind the last entry that starts before `end`, if that is not left of left_.
+  right_.index[0] = std::max(left_.index[0], starts_below(first, end));
+  if (right_.index[0] < first.count) return; // as most often: in the same leaf
   Path path;
   node = edit_.root_.node();
-  for (unsigned level = levels();; --level) {
-    unsigned below = 0;
-    if (level == 0)
-      for (const Leaf::Slot& slot : as_leaf(node).slot) below += unsigned(slot.start < end);
-    else
-      for (const std::uintptr_t key : as_inner(node).first_start) below += unsigned(key < end);
-    if (below == 0) return;
+  for (unsigned level = levels(); level > 0; --level) {
     path.node[level] = node;
-    path.index[level] = level == 0 ? below : below - 1;
-    if (level == 0) break;
-    node = as_inner(node).child[below - 1];
+    path.index[level] = std::max(1u, starts_below(as_inner(node), end)) - 1;
+    node = as_inner(node).child[path.index[level]];
   }
-  if (as_leaf(node).end[path.index[0] - 1] > start) right_.copy(path, levels());
+  path.node[0] = node;
+  path.index[0] = starts_below(as_leaf(node), end);
+  if (path.index[0] > 0 && as_leaf(node).end[path.index[0] - 1] > start)
+    right_.copy(path, levels());
 }
 
 void Replacement::check_entries() const {
@@ -261,6 +282,22 @@ Node* Replacement::create(unsigned level) {
   return node;
 }
 
+/// Sets slot `slot` of a fresh node to new item `i`.
+void Replacement::set_new(Node* node, unsigned slot, std::size_t i, Node*& fresh_child) const {
+  if (node->level == 0) {
+    set_entry(static_cast<Leaf&>(*node), slot, entry(i));
+  } else {
+    set_child(static_cast<Inner&>(*node), slot, fresh_child);
+    fresh_child = fresh_child->chain;
+  }
+}
+
+/// What most edits do on most levels: one item of one node takes the place of another.
+bool Replacement::is_one_for_one(const Run (&runs)[4], std::size_t items) {
+  return runs[1].node != nullptr && runs[1].node == runs[2].node &&
+         runs[2].first == runs[1].last + 1 && items == runs[1].node->count;
+}
+
 /// Deals the items out to fresh nodes: two kept runs, what is new, two kept runs.
 bool Replacement::build(unsigned level, const Run (&runs)[4], std::size_t items) {
   const std::size_t nodes = (items + slots(level) - 1) / slots(level);
@@ -276,6 +313,13 @@ bool Replacement::build(unsigned level, const Run (&runs)[4], std::size_t items)
   Node* fresh_child = built_;
   built_ = nullptr;
   built_count_ = nodes;
+  if (is_one_for_one(runs, items)) {
+    built_ = create(level);
+    if (built_ == nullptr) return false;
+    copy_all(built_, runs[1].node);
+    set_new(built_, runs[1].last, 0, fresh_child);
+    return true;
+  }
   Node* node = nullptr;
   std::size_t room = 0;
   std::size_t left = items; // for this node and those to come
@@ -306,12 +350,7 @@ bool Replacement::build(unsigned level, const Run (&runs)[4], std::size_t items)
   for (const Run& run : runs) fresh -= run.size();
   for (std::size_t i = 0; i < fresh; ++i, --room) {
     if (!next_node()) return false;
-    if (level == 0) {
-      append_entry(static_cast<Leaf&>(*node), entry(i));
-    } else {
-      append_child(static_cast<Inner&>(*node), fresh_child);
-      fresh_child = fresh_child->chain;
-    }
+    set_new(node, node->count++, i, fresh_child);
   }
   if (!append(runs[2]) || !append(runs[3])) return false;
   pad(node);
@@ -384,6 +423,7 @@ void Replacement::retire_one(Node* node) {
   }
   node->chain = edit_.retired_; // readers do not look at it
   edit_.retired_ = node;
+  ++edit_.retired_count_;
 }
 
 /// Retires the nodes on and between the two old borders; returns how many entries lay between.
@@ -415,7 +455,8 @@ void free_fresh(Node* node, std::uint64_t number) {
 } // namespace
 
 RangeTreeBase::Edit::Edit(RangeTreeBase& tree)
-    : tree_(&tree), root_(tree.root()), size_(tree.size_) {
+    : tree_(&tree), root_(tree.root()), size_(tree.size_), retired_(tree.retired_),
+      retired_count_(tree.retired_count_) {
   SLAT_ASSERT(!tree.editing_, "a second edit of a tree");
   tree.editing_ = true;
   ++tree.edit_number_;
@@ -423,7 +464,7 @@ RangeTreeBase::Edit::Edit(RangeTreeBase& tree)
 
 RangeTreeBase::Edit::Edit(Edit&& other) noexcept
     : tree_(std::exchange(other.tree_, nullptr)), root_(other.root_), size_(other.size_),
-      retired_(other.retired_), failed_(other.failed_) {}
+      retired_(other.retired_), retired_count_(other.retired_count_), failed_(other.failed_) {}
 
 RangeTreeBase::Edit::~Edit() {
   if (tree_ == nullptr) return;

@@ -86,6 +86,19 @@ inline unsigned slot_for(const std::uintptr_t (&keys)[n], std::uintptr_t address
          unsigned(first[2] <= address);
 }
 
+/// How many entries, or subtrees, start before `address`.
+inline unsigned starts_below(const Leaf& leaf, std::uintptr_t address) {
+  unsigned result = 0;
+  for (const Leaf::Slot& slot : leaf.slot) result += unsigned(slot.start < address);
+  return result;
+}
+
+inline unsigned starts_below(const Inner& inner, std::uintptr_t address) {
+  unsigned result = 0;
+  for (const std::uintptr_t start : inner.first_start) result += unsigned(start < address);
+  return result;
+}
+
 Summary summarize(const RangeTreeBase::Node& node);
 
 /// An empty node, or nullptr without memory.
