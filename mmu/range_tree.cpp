@@ -1,27 +1,14 @@
-// RangeTree: nodes, lookups, gaps, commit and teardown. How an edit rebuilds nodes is in
-// range_tree_edit.cpp.
+// RangeTree: lookups, gaps, commit and teardown.
 #include "mmu/range_tree.hpp"
 
 #include "mmu/range_tree_node.hpp"
 #include "mmu/rcu.hpp"
-
-#include <new>
 
 namespace slat::mmu::detail {
 
 using Node = RangeTreeBase::Node;
 
 namespace {
-
-#ifdef SLAT_CHECKED
-std::atomic<std::size_t> node_count{0};
-
-void count_node(std::ptrdiff_t n) {
-  node_count.fetch_add(std::size_t(n), std::memory_order_relaxed); // a statistic
-}
-#else
-void count_node(std::ptrdiff_t) {}
-#endif
 
 Node* node_of(DeferredCall* call) {
   static_assert(offsetof(Node, deferred) == 0);
@@ -78,42 +65,6 @@ struct GapSearch {
 };
 
 } // namespace
-
-Summary summarize(const Node& node) {
-  std::uintptr_t gap = 0;
-  if (node.level == 0) {
-    const Leaf& leaf = as_leaf(&node);
-    for (unsigned i = 1; i < leaf.count; ++i)
-      gap = std::max(gap, leaf.slot[i].start - leaf.end[i - 1]);
-    return {leaf.slot[0].start, leaf.end[leaf.count - 1], gap};
-  }
-  const Inner& inner = as_inner(&node);
-  gap = inner.max_gap[0];
-  for (unsigned i = 1; i < inner.count; ++i)
-    gap = std::max({gap, inner.max_gap[i], inner.first_start[i] - inner.last_end[i - 1]});
-  return {inner.first_start[0], inner.last_end[inner.count - 1], gap};
-}
-
-Node* create_node(unsigned level, std::uint64_t edit) {
-  void* const memory = allocate(level == 0 ? sizeof(Leaf) : sizeof(Inner), alignof(Node));
-  if (memory == nullptr) return nullptr;
-  Node* const node = level == 0 ? static_cast<Node*>(new (memory) Leaf) : new (memory) Inner;
-  node->level = std::uint16_t(level);
-  node->edit = edit;
-  count_node(1);
-  return node;
-}
-
-void free_node(Node* node) {
-  count_node(-1);
-  deallocate(node);
-}
-
-void free_subtree(Node* node) {
-  if (node->level > 0)
-    for (unsigned i = 0; i < node->count; ++i) free_subtree(as_inner(node).child[i]);
-  free_node(node);
-}
 
 void* RangeTreeBase::find(std::uintptr_t address) const {
   const Subtree root = this->root();
@@ -236,14 +187,6 @@ void RangeTreeBase::clear() {
   } else if (retired != nullptr) {
     rcu::call(retired->deferred, [](DeferredCall* call) { free_chain(node_of(call)); });
   }
-}
-
-std::size_t RangeTreeBase::live_nodes() {
-#ifdef SLAT_CHECKED
-  return node_count.load(std::memory_order_relaxed);
-#else
-  return 0;
-#endif
 }
 
 } // namespace slat::mmu::detail

@@ -188,6 +188,7 @@ template <class T> class RangeTree {
   /// f(const Entry&) for the entries that overlap [start, end), ascending. mm lock; no edit is
   /// committed meanwhile. (An RCU section around it does too: f then sees one version of the tree.)
   template <class F> void for_each(std::uintptr_t start, std::uintptr_t end, F f) const {
+    if (start >= end) return;
     for (auto cursor = base_.seek(start); cursor.valid(); cursor.next()) {
       const Entry entry = typed(cursor.entry());
       if (entry.start >= end) return;

@@ -38,88 +38,6 @@ struct Path {
   }
 };
 
-/// Items [first, last) of a node.
-struct Run {
-  const Node* node = nullptr;
-  unsigned first = 0;
-  unsigned last = 0;
-
-  [[nodiscard]] unsigned size() const { return last - first; }
-};
-
-template <class Item> void copy(Item* to, const Item* from, unsigned count) {
-  std::memcpy(to, from, count * sizeof(Item));
-}
-
-void append_run(Node* to, const Run& run) {
-  if (to->level == 0) {
-    Leaf& leaf = static_cast<Leaf&>(*to);
-    copy(leaf.end + leaf.count, as_leaf(run.node).end + run.first, run.size());
-    copy(leaf.slot + leaf.count, as_leaf(run.node).slot + run.first, run.size());
-  } else {
-    Inner& inner = static_cast<Inner&>(*to);
-    const Inner& from = as_inner(run.node);
-    copy(inner.last_end + inner.count, from.last_end + run.first, run.size());
-    copy(inner.child + inner.count, from.child + run.first, run.size());
-    copy(inner.first_start + inner.count, from.first_start + run.first, run.size());
-    copy(inner.max_gap + inner.count, from.max_gap + run.first, run.size());
-  }
-  to->count = std::uint16_t(to->count + run.size());
-}
-
-/// All slots at once, padding included: fixed sizes make it much cheaper than append_run().
-void copy_all(Node* to, const Node* from) {
-  if (to->level == 0) {
-    Leaf& leaf = static_cast<Leaf&>(*to);
-    copy(leaf.end, as_leaf(from).end, leaf_slots);
-    copy(leaf.slot, as_leaf(from).slot, leaf_slots);
-  } else {
-    Inner& inner = static_cast<Inner&>(*to);
-    copy(inner.last_end, as_inner(from).last_end, inner_slots);
-    copy(inner.child, as_inner(from).child, inner_slots);
-    copy(inner.first_start, as_inner(from).first_start, inner_slots);
-    copy(inner.max_gap, as_inner(from).max_gap, inner_slots);
-  }
-  to->count = from->count;
-}
-
-void set_entry(Leaf& leaf, unsigned i, const Entry& entry) {
-  leaf.end[i] = entry.end;
-  leaf.slot[i] = {entry.start, entry.value};
-}
-
-void set_child(Inner& inner, unsigned i, Node* child) {
-  const Summary summary = summarize(*child);
-  inner.last_end[i] = summary.last_end;
-  inner.child[i] = child;
-  inner.first_start[i] = summary.first_start;
-  inner.max_gap[i] = summary.max_gap;
-}
-
-/// Writers copy every line of the nodes on their way.
-void prefetch(const Node* node, unsigned level) {
-  for (std::size_t at = 0; at < (level == 0 ? sizeof(Leaf) : sizeof(Inner)); at += 64)
-    __builtin_prefetch(reinterpret_cast<const char*>(node) + at);
-}
-
-void pad(Node* node) {
-  if (node->level == 0) {
-    Leaf& leaf = static_cast<Leaf&>(*node);
-    for (unsigned i = leaf.count; i < leaf_slots; ++i) {
-      leaf.end[i] = pad_key;
-      leaf.slot[i] = {pad_key, nullptr};
-    }
-    return;
-  }
-  Inner& inner = static_cast<Inner&>(*node);
-  for (unsigned i = inner.count; i < inner_slots; ++i) {
-    inner.last_end[i] = pad_key;
-    inner.child[i] = nullptr;
-    inner.first_start[i] = pad_key;
-    inner.max_gap[i] = 0;
-  }
-}
-
 } // namespace
 
 /// One replace(). Changes nothing of the edit until it cannot fail any more.
@@ -128,10 +46,11 @@ class Replacement {
   Replacement(RangeTreeBase::Edit& edit, std::uintptr_t start, std::uintptr_t end,
               const void* entries, std::size_t count)
       : edit_(edit), entries_(static_cast<const std::byte*>(entries)), entry_count_(count) {
-    if (edit.root_.node() == nullptr) return;
-    descend(start, end);
-    old_left_.copy(left_, levels());
-    old_right_.copy(right_, levels());
+    if (!is_empty()) {
+      descend(start, end);
+      old_left_.copy(left_, levels());
+      old_right_.copy(right_, levels());
+    }
     check_entries();
   }
 
@@ -214,23 +133,28 @@ void Replacement::descend(std::uintptr_t start, std::uintptr_t end) {
     right_.copy(path, levels());
 }
 
+/// The caller's side of the contract; in checked builds.
 void Replacement::check_entries() const {
 #ifdef SLAT_CHECKED
   std::uintptr_t low = 0;
   std::uintptr_t high = UINTPTR_MAX;
-  for (unsigned level = levels(); level > 0; --level) { // the closest neighbours come last
-    const Inner& left = as_inner(left_.node[level]);
-    const Inner& right = as_inner(right_.node[level]);
-    if (left_.index[level] > 0) low = left.last_end[left_.index[level] - 1];
-    if (right_.index[level] + 1 < right.count) high = right.first_start[right_.index[level] + 1];
+  if (!is_empty()) {
+    for (unsigned level = levels(); level > 0; --level) { // the closest neighbours come last
+      const Inner& left = as_inner(left_.node[level]);
+      const Inner& right = as_inner(right_.node[level]);
+      if (left_.index[level] > 0) low = left.last_end[left_.index[level] - 1];
+      if (right_.index[level] + 1 < right.count) high = right.first_start[right_.index[level] + 1];
+    }
+    if (left_.index[0] > 0) low = as_leaf(left_.node[0]).end[left_.index[0] - 1];
+    if (right_.index[0] < right_.node[0]->count)
+      high = as_leaf(right_.node[0]).slot[right_.index[0]].start;
   }
-  if (left_.index[0] > 0) low = as_leaf(left_.node[0]).end[left_.index[0] - 1];
-  if (right_.index[0] < right_.node[0]->count)
-    high = as_leaf(right_.node[0]).slot[right_.index[0]].start;
   for (std::size_t i = 0; i < entry_count_; ++i) {
-    SLAT_ASSERT(entry(i).start >= low && entry(i).end <= high,
-                "ranges overlap or are out of order");
-    low = entry(i).end;
+    const Entry fresh = entry(i);
+    SLAT_ASSERT(fresh.start < fresh.end, "a range of no length");
+    SLAT_ASSERT(fresh.value != nullptr, "a range with no value");
+    SLAT_ASSERT(fresh.start >= low && fresh.end <= high, "ranges overlap or are out of order");
+    low = fresh.end;
   }
 #endif
 }

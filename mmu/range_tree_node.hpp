@@ -99,6 +99,21 @@ inline unsigned starts_below(const Inner& inner, std::uintptr_t address) {
   return result;
 }
 
+/// Writers copy every line of the nodes on their way.
+inline void prefetch(const RangeTreeBase::Node* node, unsigned level) {
+  for (std::size_t at = 0; at < (level == 0 ? sizeof(Leaf) : sizeof(Inner)); at += 64)
+    __builtin_prefetch(reinterpret_cast<const char*>(node) + at);
+}
+
+/// Items [first, last) of a node.
+struct Run {
+  const RangeTreeBase::Node* node = nullptr;
+  unsigned first = 0;
+  unsigned last = 0;
+
+  [[nodiscard]] unsigned size() const { return last - first; }
+};
+
 Summary summarize(const RangeTreeBase::Node& node);
 
 /// An empty node, or nullptr without memory.
@@ -107,5 +122,19 @@ void free_node(RangeTreeBase::Node* node);
 
 /// Frees a whole subtree, which nobody else reads any more.
 void free_subtree(RangeTreeBase::Node* node);
+
+/// Below, `to` is fresh, and nobody but its edit sees it.
+void append_run(RangeTreeBase::Node* to, const Run& run);
+
+/// All slots at once, padding included: fixed sizes make it much cheaper than append_run().
+void copy_all(RangeTreeBase::Node* to, const RangeTreeBase::Node* from);
+
+void set_entry(Leaf& leaf, unsigned i, const RangeTreeBase::Entry& entry);
+
+/// With the child's summary.
+void set_child(Inner& inner, unsigned i, RangeTreeBase::Node* child);
+
+/// Fills the slots that are not in use.
+void pad(RangeTreeBase::Node* node);
 
 } // namespace slat::mmu::detail
