@@ -260,7 +260,7 @@ TEST(RangeTree, replaces_any_stretch_by_any_number_of_entries) {
   replace(tree, 0, 0, original);
   for (std::uintptr_t from = 0; from < count; from += 9)
     for (std::uintptr_t to = from; to <= count; to += 13)
-      for (const std::uintptr_t fresh : {0, 1, 3, 17, 100}) {
+      for (const std::uintptr_t fresh : {0u, 1u, 3u, 17u, 100u}) {
         SCOPED_TRACE(::testing::Message() << from << " to " << to << ", " << fresh << " instead");
         const std::uintptr_t start = from * 100;
         const std::uintptr_t end = to * 100; // also the hole before `from`, if nothing between
