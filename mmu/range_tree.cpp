@@ -1,11 +1,8 @@
-// RangeTree: nodes, lookups, gaps, commit and teardown. How an edit rebuilds nodes is in
-// range_tree_edit.cpp.
+// RangeTree: lookups, gaps, commit and teardown.
 #include "mmu/range_tree.hpp"
 
 #include "mmu/range_tree_node.hpp"
 #include "mmu/rcu.hpp"
-
-#include <new>
 
 namespace slat::mmu::detail {
 
@@ -13,19 +10,17 @@ using Node = RangeTreeBase::Node;
 
 namespace {
 
-#ifdef SLAT_CHECKED
-std::atomic<std::size_t> node_count{0};
-
-void count_node(std::ptrdiff_t n) {
-  node_count.fetch_add(std::size_t(n), std::memory_order_relaxed); // a statistic
-}
-#else
-void count_node(std::ptrdiff_t) {}
-#endif
-
 Node* node_of(DeferredCall* call) {
   static_assert(offsetof(Node, deferred) == 0);
   return reinterpret_cast<Node*>(call);
+}
+
+/// Nodes that commits gather before they ask for a grace period: to wake the reclaimer for each commit
+/// costs as much as the rest of it. Kept per tree: some 30 KiB.
+constexpr std::size_t retire_batch = 64;
+
+void free_chain(Node* node) {
+  while (node != nullptr) free_node(std::exchange(node, node->chain));
 }
 
 /// Where `length` bytes fit into [from, to), for find_gap().
@@ -71,42 +66,6 @@ struct GapSearch {
 
 } // namespace
 
-Summary summarize(const Node& node) {
-  std::uintptr_t gap = 0;
-  if (node.level == 0) {
-    const Leaf& leaf = as_leaf(&node);
-    for (unsigned i = 1; i < leaf.count; ++i)
-      gap = std::max(gap, leaf.slot[i].start - leaf.end[i - 1]);
-    return {leaf.slot[0].start, leaf.end[leaf.count - 1], gap};
-  }
-  const Inner& inner = as_inner(&node);
-  gap = inner.max_gap[0];
-  for (unsigned i = 1; i < inner.count; ++i)
-    gap = std::max({gap, inner.max_gap[i], inner.first_start[i] - inner.last_end[i - 1]});
-  return {inner.first_start[0], inner.last_end[inner.count - 1], gap};
-}
-
-Node* create_node(unsigned level, std::uint64_t edit) {
-  void* const memory = allocate(level == 0 ? sizeof(Leaf) : sizeof(Inner), alignof(Node));
-  if (memory == nullptr) return nullptr;
-  Node* const node = level == 0 ? static_cast<Node*>(new (memory) Leaf) : new (memory) Inner;
-  node->level = std::uint16_t(level);
-  node->edit = edit;
-  count_node(1);
-  return node;
-}
-
-void free_node(Node* node) {
-  count_node(-1);
-  deallocate(node);
-}
-
-void free_subtree(Node* node) {
-  if (node->level > 0)
-    for (unsigned i = 0; i < node->count; ++i) free_subtree(as_inner(node).child[i]);
-  free_node(node);
-}
-
 void* RangeTreeBase::find(std::uintptr_t address) const {
   const Subtree root = this->root();
   const Node* node = root.node();
@@ -137,19 +96,15 @@ RangeTreeBase::Entry RangeTreeBase::first_from(std::uintptr_t address) const {
 RangeTreeBase::Entry RangeTreeBase::last_before(std::uintptr_t address) const {
   const Node* node = root().node();
   if (node == nullptr) return {};
-  for (;;) {
-    unsigned below = 0; // how many start before `address`
-    if (node->level == 0) {
-      const Leaf& leaf = as_leaf(node);
-      for (const Leaf::Slot& slot : leaf.slot) below += unsigned(slot.start < address);
-      if (below == 0) return {};
-      return {leaf.slot[below - 1].start, leaf.end[below - 1], leaf.slot[below - 1].value};
-    }
-    for (const std::uintptr_t start : as_inner(node).first_start)
-      below += unsigned(start < address);
+  while (node->level > 0) {
+    const unsigned below = starts_below(as_inner(node), address);
     if (below == 0) return {};
     node = as_inner(node).child[below - 1];
   }
+  const Leaf& leaf = as_leaf(node);
+  const unsigned below = starts_below(leaf, address);
+  if (below == 0) return {};
+  return {leaf.slot[below - 1].start, leaf.end[below - 1], leaf.slot[below - 1].value};
 }
 
 std::optional<std::uintptr_t> RangeTreeBase::find_gap(std::uintptr_t low, std::uintptr_t high,
@@ -197,37 +152,41 @@ void RangeTreeBase::Cursor::next() {
 
 RangeTreeBase::~RangeTreeBase() {
   SLAT_ASSERT(!editing_, "a tree dies before its edit");
+  free_chain(retired_);
   if (Node* const node = root().node(); node != nullptr) free_subtree(node);
 }
 
 void RangeTreeBase::Edit::commit() {
   SLAT_ASSERT(tree_ != nullptr, "an edit is committed twice");
   SLAT_ASSERT(!failed_, "an edit is committed that had no memory");
-  tree_->size_ = size_;
-  tree_->root_.store(root_, std::memory_order_release); // pairs with root() (I11)
-  tree_->editing_ = false;
-  tree_ = nullptr;
-  if (retired_ == nullptr) return;
-  rcu::call(retired_->deferred, [](DeferredCall* call) {
-    for (Node* node = node_of(call); node != nullptr;) free_node(std::exchange(node, node->chain));
-  });
+  RangeTreeBase& tree = *std::exchange(tree_, nullptr);
+  tree.size_ = size_;
+  tree.root_.store(root_, std::memory_order_release); // pairs with root() (I11)
+  tree.editing_ = false;
+  tree.retired_ = retired_;
+  tree.retired_count_ = retired_count_;
+  if (retired_count_ < retire_batch) return;
+  tree.retired_ = nullptr;
+  tree.retired_count_ = 0;
+  rcu::call(retired_->deferred, [](DeferredCall* call) { free_chain(node_of(call)); });
 }
 
 void RangeTreeBase::clear() {
   SLAT_ASSERT(!editing_, "a tree is cleared under an edit");
   Node* const node = root().node();
+  Node* const retired = std::exchange(retired_, nullptr);
+  retired_count_ = 0;
   size_ = 0;
   root_.store(Subtree(), std::memory_order_release); // pairs with root() (I11)
-  if (node != nullptr)
-    rcu::call(node->deferred, [](DeferredCall* call) { free_subtree(node_of(call)); });
-}
-
-std::size_t RangeTreeBase::live_nodes() {
-#ifdef SLAT_CHECKED
-  return node_count.load(std::memory_order_relaxed);
-#else
-  return 0;
-#endif
+  if (node != nullptr) {
+    node->chain = retired; // readers do not look at it
+    rcu::call(node->deferred, [](DeferredCall* call) {
+      free_chain(node_of(call)->chain);
+      free_subtree(node_of(call));
+    });
+  } else if (retired != nullptr) {
+    rcu::call(retired->deferred, [](DeferredCall* call) { free_chain(node_of(call)); });
+  }
 }
 
 } // namespace slat::mmu::detail

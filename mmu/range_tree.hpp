@@ -3,8 +3,8 @@
 //
 // A persistent B-tree. A change copies the nodes from the leaf to the root into fresh ones and
 // publishes them with one store of the root; no node changes after it was published. So a reader
-// sees the old or the new tree as a whole (I11) and never has to start again. What a commit replaced
-// is freed after a grace period, all of it by one callback.
+// sees the old or the new tree as a whole (I11) and never has to start again. What commits replaced
+// is freed after a grace period, many nodes by one callback.
 //
 // States of a node: fresh (reachable from one Edit only, which alone changes or frees it) ->
 // published (read-only; by the store of the root) -> retired (unreachable from the root; readers
@@ -95,9 +95,10 @@ class RangeTreeBase {
     friend class Replacement;
 
     RangeTreeBase* tree_;
-    Subtree root_;            // fresh nodes on top of published ones
-    std::size_t size_;        // entries below root_
-    Node* retired_ = nullptr; // published nodes that root_ does without, by Node::chain
+    Subtree root_;     // fresh nodes on top of published ones
+    std::size_t size_; // entries below root_
+    Node* retired_;    // published nodes that root_ does without, by Node::chain, before ...
+    std::size_t retired_count_; // ... those of the tree
     bool failed_ = false;
   };
 
@@ -144,6 +145,8 @@ class RangeTreeBase {
 
   std::atomic<Subtree> root_{Subtree()};
   std::size_t size_ = 0;
+  Node* retired_ = nullptr; // what commits replaced and no callback has yet, by Node::chain
+  std::size_t retired_count_ = 0;
   std::uint64_t edit_number_ = 0; // the last edit's; its fresh nodes bear it
   bool editing_ = false;
 };
@@ -161,7 +164,7 @@ template <class T> class RangeTree {
   };
 
   RangeTree() = default;
-  /// No reader is left, and no Edit. What was retired earlier may still wait for its grace period.
+  /// No reader is left, and no Edit.
   ~RangeTree() = default;
   RangeTree(const RangeTree&) = delete;
   RangeTree& operator=(const RangeTree&) = delete;
@@ -185,6 +188,7 @@ template <class T> class RangeTree {
   /// f(const Entry&) for the entries that overlap [start, end), ascending. mm lock; no edit is
   /// committed meanwhile. (An RCU section around it does too: f then sees one version of the tree.)
   template <class F> void for_each(std::uintptr_t start, std::uintptr_t end, F f) const {
+    if (start >= end) return;
     for (auto cursor = base_.seek(start); cursor.valid(); cursor.next()) {
       const Entry entry = typed(cursor.entry());
       if (entry.start >= end) return;
@@ -216,7 +220,8 @@ template <class T> class RangeTree {
       return edit_.replace(start, end, entries.data(), entries.size());
     }
 
-    /// Publishes. Cannot fail, once; replaced nodes are freed after a grace period.
+    /// Publishes, once; cannot fail. Replaced nodes are freed after a grace period, in batches: up to
+    /// 63 may wait for later commits, clear() or the destructor.
     void commit() { edit_.commit(); }
 
    private:

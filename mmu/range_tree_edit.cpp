@@ -29,69 +29,14 @@ constexpr unsigned max_levels = RangeTreeBase::max_levels;
 struct Path {
   Node* node[max_levels];
   unsigned index[max_levels];
-};
 
-/// Items [first, last) of a node.
-struct Run {
-  const Node* node = nullptr;
-  unsigned first = 0;
-  unsigned last = 0;
-
-  [[nodiscard]] unsigned size() const { return last - first; }
-};
-
-template <class Item> void copy(Item* to, const Item* from, unsigned count) {
-  std::memcpy(to, from, count * sizeof(Item));
-}
-
-void append_run(Node* to, const Run& run) {
-  if (to->level == 0) {
-    Leaf& leaf = static_cast<Leaf&>(*to);
-    copy(leaf.end + leaf.count, as_leaf(run.node).end + run.first, run.size());
-    copy(leaf.slot + leaf.count, as_leaf(run.node).slot + run.first, run.size());
-  } else {
-    Inner& inner = static_cast<Inner&>(*to);
-    const Inner& from = as_inner(run.node);
-    copy(inner.last_end + inner.count, from.last_end + run.first, run.size());
-    copy(inner.child + inner.count, from.child + run.first, run.size());
-    copy(inner.first_start + inner.count, from.first_start + run.first, run.size());
-    copy(inner.max_gap + inner.count, from.max_gap + run.first, run.size());
-  }
-  to->count = std::uint16_t(to->count + run.size());
-}
-
-void append_entry(Leaf& leaf, const Entry& entry) {
-  leaf.end[leaf.count] = entry.end;
-  leaf.slot[leaf.count] = {entry.start, entry.value};
-  ++leaf.count;
-}
-
-void append_child(Inner& inner, Node* child) {
-  const Summary summary = summarize(*child);
-  inner.last_end[inner.count] = summary.last_end;
-  inner.child[inner.count] = child;
-  inner.first_start[inner.count] = summary.first_start;
-  inner.max_gap[inner.count] = summary.max_gap;
-  ++inner.count;
-}
-
-void pad(Node* node) {
-  if (node->level == 0) {
-    Leaf& leaf = static_cast<Leaf&>(*node);
-    for (unsigned i = leaf.count; i < leaf_slots; ++i) {
-      leaf.end[i] = pad_key;
-      leaf.slot[i] = {pad_key, nullptr};
+  void copy(const Path& from, unsigned levels) {
+    for (unsigned level = 0; level <= levels; ++level) {
+      node[level] = from.node[level];
+      index[level] = from.index[level];
     }
-    return;
   }
-  Inner& inner = static_cast<Inner&>(*node);
-  for (unsigned i = inner.count; i < inner_slots; ++i) {
-    inner.last_end[i] = pad_key;
-    inner.child[i] = nullptr;
-    inner.first_start[i] = pad_key;
-    inner.max_gap[i] = 0;
-  }
-}
+};
 
 } // namespace
 
@@ -101,10 +46,11 @@ class Replacement {
   Replacement(RangeTreeBase::Edit& edit, std::uintptr_t start, std::uintptr_t end,
               const void* entries, std::size_t count)
       : edit_(edit), entries_(static_cast<const std::byte*>(entries)), entry_count_(count) {
-    if (edit.root_.node() == nullptr) return;
-    descend(start, end);
-    old_left_ = left_;
-    old_right_ = right_;
+    if (!is_empty()) {
+      descend(start, end);
+      old_left_.copy(left_, levels());
+      old_right_.copy(right_, levels());
+    }
     check_entries();
   }
 
@@ -134,6 +80,8 @@ class Replacement {
   bool step_left(unsigned level, Run& run);
   bool step_right(unsigned level, Run& run);
   [[nodiscard]] bool is_top(unsigned level) const;
+  void set_new(Node* node, unsigned slot, std::size_t i, Node*& fresh_child) const;
+  static bool is_one_for_one(const Run (&runs)[4], std::size_t items);
   bool build(unsigned level, const Run (&runs)[4], std::size_t items);
   Node* create(unsigned level);
   std::size_t retire(Node* node, unsigned level, bool on_left, bool on_right);
@@ -142,10 +90,10 @@ class Replacement {
   RangeTreeBase::Edit& edit_;
   const std::byte* const entries_;
   const std::size_t entry_count_;
-  Path left_{};  // border of what stays on the left; neighbours drawn in move it
-  Path right_{}; // the same on the right
-  Path old_left_{};
-  Path old_right_{};
+  Path left_;  // border of what stays on the left; neighbours drawn in move it
+  Path right_; // the same on the right
+  Path old_left_;
+  Path old_right_;
   Node* made_ = nullptr; // all fresh nodes, in order, by chain
   Node* last_made_ = nullptr;
   Node* built_ = nullptr; // the first of the level built last
@@ -160,49 +108,53 @@ void Replacement::descend(std::uintptr_t start, std::uintptr_t end) {
     left_.index[level] =
         std::min(slot_for(as_inner(node).last_end, start), unsigned(node->count) - 1);
     node = as_inner(node).child[left_.index[level]];
+    prefetch(node, level - 1);
   }
   const Leaf& first = as_leaf(node);
   left_.node[0] = node;
   left_.index[0] = std::min(slot_for(first.end, start), unsigned(first.count));
   if (left_.index[0] < first.count && first.end[left_.index[0]] <= start) ++left_.index[0];
-  right_ = left_;
+  right_.copy(left_, levels());
   if (start == end) return;
 
-  // Right: behind the last entry that starts before `end`, if that is not left of `left_`.
+  // Right: behind the last entry that starts before `end`, if that is not left of left_.
+  right_.index[0] = std::max(left_.index[0], starts_below(first, end));
+  if (right_.index[0] < first.count) return; // as most often: in the same leaf
   Path path;
   node = edit_.root_.node();
-  for (unsigned level = levels();; --level) {
-    unsigned below = 0;
-    if (level == 0)
-      for (const Leaf::Slot& slot : as_leaf(node).slot) below += unsigned(slot.start < end);
-    else
-      for (const std::uintptr_t key : as_inner(node).first_start) below += unsigned(key < end);
-    if (below == 0) return;
+  for (unsigned level = levels(); level > 0; --level) {
     path.node[level] = node;
-    path.index[level] = level == 0 ? below : below - 1;
-    if (level == 0) break;
-    node = as_inner(node).child[below - 1];
+    path.index[level] = std::max(1u, starts_below(as_inner(node), end)) - 1;
+    node = as_inner(node).child[path.index[level]];
   }
-  if (as_leaf(node).end[path.index[0] - 1] > start) right_ = path;
+  path.node[0] = node;
+  path.index[0] = starts_below(as_leaf(node), end);
+  if (path.index[0] > 0 && as_leaf(node).end[path.index[0] - 1] > start)
+    right_.copy(path, levels());
 }
 
+/// The caller's side of the contract; in checked builds.
 void Replacement::check_entries() const {
 #ifdef SLAT_CHECKED
   std::uintptr_t low = 0;
   std::uintptr_t high = UINTPTR_MAX;
-  for (unsigned level = levels(); level > 0; --level) { // the closest neighbours come last
-    const Inner& left = as_inner(left_.node[level]);
-    const Inner& right = as_inner(right_.node[level]);
-    if (left_.index[level] > 0) low = left.last_end[left_.index[level] - 1];
-    if (right_.index[level] + 1 < right.count) high = right.first_start[right_.index[level] + 1];
+  if (!is_empty()) {
+    for (unsigned level = levels(); level > 0; --level) { // the closest neighbours come last
+      const Inner& left = as_inner(left_.node[level]);
+      const Inner& right = as_inner(right_.node[level]);
+      if (left_.index[level] > 0) low = left.last_end[left_.index[level] - 1];
+      if (right_.index[level] + 1 < right.count) high = right.first_start[right_.index[level] + 1];
+    }
+    if (left_.index[0] > 0) low = as_leaf(left_.node[0]).end[left_.index[0] - 1];
+    if (right_.index[0] < right_.node[0]->count)
+      high = as_leaf(right_.node[0]).slot[right_.index[0]].start;
   }
-  if (left_.index[0] > 0) low = as_leaf(left_.node[0]).end[left_.index[0] - 1];
-  if (right_.index[0] < right_.node[0]->count)
-    high = as_leaf(right_.node[0]).slot[right_.index[0]].start;
   for (std::size_t i = 0; i < entry_count_; ++i) {
-    SLAT_ASSERT(entry(i).start >= low && entry(i).end <= high,
-                "ranges overlap or are out of order");
-    low = entry(i).end;
+    const Entry fresh = entry(i);
+    SLAT_ASSERT(fresh.start < fresh.end, "a range of no length");
+    SLAT_ASSERT(fresh.value != nullptr, "a range with no value");
+    SLAT_ASSERT(fresh.start >= low && fresh.end <= high, "ranges overlap or are out of order");
+    low = fresh.end;
   }
 #endif
 }
@@ -254,6 +206,22 @@ Node* Replacement::create(unsigned level) {
   return node;
 }
 
+/// Sets slot `slot` of a fresh node to new item `i`.
+void Replacement::set_new(Node* node, unsigned slot, std::size_t i, Node*& fresh_child) const {
+  if (node->level == 0) {
+    set_entry(static_cast<Leaf&>(*node), slot, entry(i));
+  } else {
+    set_child(static_cast<Inner&>(*node), slot, fresh_child);
+    fresh_child = fresh_child->chain;
+  }
+}
+
+/// What most edits do on most levels: one item of one node takes the place of another.
+bool Replacement::is_one_for_one(const Run (&runs)[4], std::size_t items) {
+  return runs[1].node != nullptr && runs[1].node == runs[2].node &&
+         runs[2].first == runs[1].last + 1 && items == runs[1].node->count;
+}
+
 /// Deals the items out to fresh nodes: two kept runs, what is new, two kept runs.
 bool Replacement::build(unsigned level, const Run (&runs)[4], std::size_t items) {
   const std::size_t nodes = (items + slots(level) - 1) / slots(level);
@@ -269,6 +237,13 @@ bool Replacement::build(unsigned level, const Run (&runs)[4], std::size_t items)
   Node* fresh_child = built_;
   built_ = nullptr;
   built_count_ = nodes;
+  if (is_one_for_one(runs, items)) {
+    built_ = create(level);
+    if (built_ == nullptr) return false;
+    copy_all(built_, runs[1].node);
+    set_new(built_, runs[1].last, 0, fresh_child);
+    return true;
+  }
   Node* node = nullptr;
   std::size_t room = 0;
   std::size_t left = items; // for this node and those to come
@@ -299,12 +274,7 @@ bool Replacement::build(unsigned level, const Run (&runs)[4], std::size_t items)
   for (const Run& run : runs) fresh -= run.size();
   for (std::size_t i = 0; i < fresh; ++i, --room) {
     if (!next_node()) return false;
-    if (level == 0) {
-      append_entry(static_cast<Leaf&>(*node), entry(i));
-    } else {
-      append_child(static_cast<Inner&>(*node), fresh_child);
-      fresh_child = fresh_child->chain;
-    }
+    set_new(node, node->count++, i, fresh_child);
   }
   if (!append(runs[2]) || !append(runs[3])) return false;
   pad(node);
@@ -377,6 +347,7 @@ void Replacement::retire_one(Node* node) {
   }
   node->chain = edit_.retired_; // readers do not look at it
   edit_.retired_ = node;
+  ++edit_.retired_count_;
 }
 
 /// Retires the nodes on and between the two old borders; returns how many entries lay between.
@@ -408,7 +379,8 @@ void free_fresh(Node* node, std::uint64_t number) {
 } // namespace
 
 RangeTreeBase::Edit::Edit(RangeTreeBase& tree)
-    : tree_(&tree), root_(tree.root()), size_(tree.size_) {
+    : tree_(&tree), root_(tree.root()), size_(tree.size_), retired_(tree.retired_),
+      retired_count_(tree.retired_count_) {
   SLAT_ASSERT(!tree.editing_, "a second edit of a tree");
   tree.editing_ = true;
   ++tree.edit_number_;
@@ -416,7 +388,7 @@ RangeTreeBase::Edit::Edit(RangeTreeBase& tree)
 
 RangeTreeBase::Edit::Edit(Edit&& other) noexcept
     : tree_(std::exchange(other.tree_, nullptr)), root_(other.root_), size_(other.size_),
-      retired_(other.retired_), failed_(other.failed_) {}
+      retired_(other.retired_), retired_count_(other.retired_count_), failed_(other.failed_) {}
 
 RangeTreeBase::Edit::~Edit() {
   if (tree_ == nullptr) return;

@@ -73,13 +73,46 @@ inline const Inner& as_inner(const RangeTreeBase::Node* node) {
 }
 
 /// How many keys are at most `address`, the last key not counted: it decides nothing, and the result
-/// is then always a slot. Without branches, which random lookups would mispredict.
+/// is then always a slot. First by fours, then inside the four: 6 independent comparisons for 16 keys
+/// and no branch, which random lookups would mispredict. (Measured: linear takes 1.4 times as long in
+/// a stream of lookups; binary search, whose steps wait for each other, 4 times; AVX2 1.3 times.)
 template <unsigned n>
 inline unsigned slot_for(const std::uintptr_t (&keys)[n], std::uintptr_t address) {
+  static_assert(n == 16);
+  const unsigned four =
+      unsigned(keys[3] <= address) + unsigned(keys[7] <= address) + unsigned(keys[11] <= address);
+  const std::uintptr_t* const first = keys + std::size_t{4} * four;
+  return 4 * four + unsigned(first[0] <= address) + unsigned(first[1] <= address) +
+         unsigned(first[2] <= address);
+}
+
+/// How many entries, or subtrees, start before `address`.
+inline unsigned starts_below(const Leaf& leaf, std::uintptr_t address) {
   unsigned result = 0;
-  for (unsigned i = 0; i < n - 1; ++i) result += unsigned(keys[i] <= address);
+  for (const Leaf::Slot& slot : leaf.slot) result += unsigned(slot.start < address);
   return result;
 }
+
+inline unsigned starts_below(const Inner& inner, std::uintptr_t address) {
+  unsigned result = 0;
+  for (const std::uintptr_t start : inner.first_start) result += unsigned(start < address);
+  return result;
+}
+
+/// Writers copy every line of the nodes on their way.
+inline void prefetch(const RangeTreeBase::Node* node, unsigned level) {
+  for (std::size_t at = 0; at < (level == 0 ? sizeof(Leaf) : sizeof(Inner)); at += 64)
+    __builtin_prefetch(reinterpret_cast<const char*>(node) + at);
+}
+
+/// Items [first, last) of a node.
+struct Run {
+  const RangeTreeBase::Node* node = nullptr;
+  unsigned first = 0;
+  unsigned last = 0;
+
+  [[nodiscard]] unsigned size() const { return last - first; }
+};
 
 Summary summarize(const RangeTreeBase::Node& node);
 
@@ -89,5 +122,19 @@ void free_node(RangeTreeBase::Node* node);
 
 /// Frees a whole subtree, which nobody else reads any more.
 void free_subtree(RangeTreeBase::Node* node);
+
+/// Below, `to` is fresh, and nobody but its edit sees it.
+void append_run(RangeTreeBase::Node* to, const Run& run);
+
+/// All slots at once, padding included: fixed sizes make it much cheaper than append_run().
+void copy_all(RangeTreeBase::Node* to, const RangeTreeBase::Node* from);
+
+void set_entry(Leaf& leaf, unsigned i, const RangeTreeBase::Entry& entry);
+
+/// With the child's summary.
+void set_child(Inner& inner, unsigned i, RangeTreeBase::Node* child);
+
+/// Fills the slots that are not in use.
+void pad(RangeTreeBase::Node* node);
 
 } // namespace slat::mmu::detail
