@@ -159,8 +159,10 @@ TEST(SpfRace, I13_I14_nothing_is_filled_behind_the_unmapper) {
   std::vector<std::thread> faults;
   for (int t = 0; t < 2; ++t)
     faults.emplace_back([&] {
-      while (!stop) {
+      for (unsigned round = 0; !stop; ++round) {
         const auto seq = mapping.vma.read_begin();
+        if (round % 4 == 0)
+          std::this_thread::yield(); // resolves the page, meanwhile it is unmapped
         PageState was{};
         if (!seq || mapping.page.claim_fill(was) != FillClaim::claimed) {
           std::this_thread::yield();
@@ -186,7 +188,7 @@ TEST(SpfRace, I13_I14_nothing_is_filled_behind_the_unmapper) {
       mapping.page.unlock_empty();
     }
     mapping.content = 0; // the memory is somebody else's now
-    if (round % 64 == 0) std::this_thread::yield();
+    for (int i = 0; i < round % 4; ++i) std::this_thread::yield();
     EXPECT_EQ(mapping.content, 0u) << "filled behind the unmapper";
     EXPECT_NE(mapping.page.read().state(), PageState::present);
     mapping.vma.write_end();
