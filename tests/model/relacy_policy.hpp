@@ -232,6 +232,10 @@ struct RelacyAtomics {
     rl::atomic_thread_fence(rl::mo_seq_cst, info(where));
   }
 
+  static void fence_acquire(Where where = Where::current()) {
+    rl::atomic_thread_fence(rl::mo_acquire, info(where));
+  }
+
   static void fence_light(Where where = Where::current()) { fence(where); }
 
   static void fence_heavy(Where where = Where::current()) { fence(where); }
