@@ -62,6 +62,7 @@ AddressSpace::~AddressSpace() {
     }
     detach_and_free(vmas);
   }
+  cache_->flush(); // that may have been many
   fault_srcu_.barrier();
   if (shared_->drop()) free_mm(shared_);
 }
