@@ -25,10 +25,12 @@ struct DeferredCall {
 
 class Reclaimer {
  public:
+  static constexpr std::chrono::microseconds default_gather{1000};
+
   /// `synchronize` waits for a grace period of the domain served; it may sleep. `gather`: for how
   /// long calls are gathered after a batch.
   explicit Reclaimer(std::function<void()> synchronize,
-                     std::chrono::microseconds gather = std::chrono::milliseconds(1))
+                     std::chrono::microseconds gather = default_gather)
       : synchronize_(std::move(synchronize)), gather_(gather) {}
 
   /// Runs everything queued, then ends the thread. No call() may be on its way.
