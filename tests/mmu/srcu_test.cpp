@@ -230,21 +230,33 @@ INSTANTIATE_TEST_SUITE_P(In, SrcuSlots, ::testing::Values(0u, 2u, 3u), [](const 
 
 TEST(Srcu, more_readers_than_exclusive_slots) {
   Srcu srcu;
-  constexpr unsigned count = exclusive_thread_slots + 20;
+  constexpr unsigned owners = exclusive_thread_slots; // this thread has one too
   std::atomic<unsigned> inside{0};
   Latch leave;
-  std::vector<std::thread> readers;
-  for (unsigned i = 0; i < count; ++i)
-    readers.emplace_back([&] {
-      for (int round = 0; round < 100; ++round) {
-        const Srcu::ReadGuard section(srcu); // several add to the shared slot at a time
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < owners; ++i)
+    threads.emplace_back([&] {
+      const Srcu::ReadGuard section(srcu);
+      ++inside;
+      leave.wait();
+    });
+  EXPECT_TRUE(eventually([&] { return inside.load() == owners; }));
+  // All slots are taken: these share one, and none of what they add at the same time may be lost.
+  std::atomic<unsigned> started{0};
+  constexpr unsigned sharers = 4;
+  for (unsigned i = 0; i < sharers; ++i)
+    threads.emplace_back([&] {
+      EXPECT_EQ(thread_slot(), shared_thread_slot);
+      for (++started; started.load() < sharers;) std::this_thread::yield();
+      for (int round = 0; round < 500000; ++round) {
+        const Srcu::ReadGuard section(srcu);
       }
       const Srcu::ReadGuard section(srcu);
       ++inside;
       leave.wait();
     });
-  EXPECT_TRUE(eventually([&] { return inside.load() == count; }));
-  EXPECT_EQ(srcu.readers(), count);
+  EXPECT_TRUE(eventually([&] { return inside.load() == owners + sharers; }));
+  EXPECT_EQ(srcu.readers(), owners + sharers);
   std::atomic<bool> over{false};
   std::thread writer([&] {
     srcu.synchronize();
@@ -252,7 +264,7 @@ TEST(Srcu, more_readers_than_exclusive_slots) {
   });
   EXPECT_TRUE(stays([&] { return !over.load(); }));
   leave.open();
-  for (std::thread& reader : readers) reader.join();
+  for (std::thread& thread : threads) thread.join();
   writer.join();
   EXPECT_EQ(srcu.readers(), 0u);
 }
