@@ -53,9 +53,8 @@ Result<std::unique_ptr<AddressSpace>> AddressSpace::create(const AddressSpaceOpt
     return std::make_unique<AddressSpaceOf<Design>>(options, counters, window);
     SLAT_FOR_EACH_DESIGN(SLAT_MAKE)
 #undef SLAT_MAKE
-  default:
-    return fail(Errc::invalid_argument, 0, "no such design of VMA locks");
   }
+  return fail(Errc::invalid_argument, 0, "no such design of VMA locks");
 }
 
 template <class D> AddressSpaceOf<D>::~AddressSpaceOf() {
@@ -263,9 +262,8 @@ std::size_t live_vmas(VmaLockDesign design) {
     return Design::live();
     SLAT_FOR_EACH_DESIGN(SLAT_COUNT)
 #undef SLAT_COUNT
-  default:
-    return 0;
   }
+  return 0;
 }
 
 #define SLAT_INSTANTIATE(Design) template class AddressSpaceOf<Design>;

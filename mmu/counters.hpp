@@ -1,5 +1,5 @@
 // Counters and latency histograms of one machine (DESIGN 10). Names carry their unit. Counting is
-// one relaxed add on a cache line that few threads share; sums are made on reading and are exact
+// a load and a store on a cache line of the thread's own; sums are made on reading and are exact
 // only when nothing moves.
 #pragma once
 
@@ -46,11 +46,11 @@ inline constexpr std::size_t counter_kinds = std::size_t(Counter::last_);
 
 class Counters {
  public:
-  /// Any thread, any lock, never sleeps.
+  /// Any thread, any lock, never sleeps; not in signal handlers.
   void add(Counter counter, std::uint64_t amount = 1) {
-    // Relaxed: a sum, not a signal.
-    slots_[thread_slot() % shards].value[std::size_t(counter)].fetch_add(amount,
-                                                                         std::memory_order_relaxed);
+    const unsigned slot = thread_slot();
+    add_in_slot(slots_[slot].value[std::size_t(counter)], amount, slot == shared_thread_slot,
+                std::memory_order_relaxed); // a sum, not a signal
   }
 
   [[nodiscard]] std::uint64_t sum(Counter counter) const {
@@ -61,13 +61,11 @@ class Counters {
   }
 
  private:
-  static constexpr unsigned shards = 16;
-
   struct alignas(64) Slot {
     std::array<std::atomic<std::uint64_t>, counter_kinds> value{};
   };
 
-  std::array<Slot, shards> slots_;
+  std::array<Slot, thread_slots> slots_;
 };
 
 } // namespace slat::mmu

@@ -12,7 +12,7 @@ Reclaimer::~Reclaimer() {
   {
     MutexGuard guard(mutex_);
     stopping_ = true;
-    work_.notify_one();
+    hurry();
     thread = std::move(thread_);
   }
   if (thread.joinable()) thread.join();
@@ -27,31 +27,43 @@ void Reclaimer::call(DeferredCall& head, void (*function)(DeferredCall*)) {
     thread_ = std::thread([this] { run(); });
     pthread_setname_np(thread_.native_handle(), "slat-reclaim");
   }
-  if (head_ == nullptr) {
-    head_ = &head;
-    work_.notify_one();
-  } else {
-    *tail_ = &head;
-  }
+  *tail_ = &head;
   tail_ = &head.next;
   ++queued_;
+  // A gathering thread looks by itself: a wake-up for each call is what a burst would pay for.
+  if (sleep_ == Sleep::until_called ||
+      (sleep_ == Sleep::gathering && queued_ - taken_ >= most_gathered))
+    hurry();
 }
 
 void Reclaimer::barrier() {
   MutexGuard guard(mutex_);
   const std::uint64_t goal = queued_;
+  if (taken_ < goal) hurry();
   while (done_ < goal) guard.wait(progress_);
 }
 
+void Reclaimer::hurry() {
+  if (!std::exchange(hurry_, true) && sleep_ != Sleep::awake) work_.notify_one(); // once is enough
+}
+
+DeferredCall* Reclaimer::next_batch() {
+  MutexGuard guard(mutex_);
+  const auto deadline = std::chrono::steady_clock::now() + gather_;
+  sleep_ = Sleep::gathering;
+  while (!hurry_ && !stopping_ && guard.wait_until(work_, deadline)) {
+  }
+  sleep_ = Sleep::until_called;
+  while (head_ == nullptr && !stopping_) guard.wait(work_);
+  sleep_ = Sleep::awake;
+  hurry_ = false;
+  taken_ = queued_;
+  tail_ = &head_;
+  return std::exchange(head_, nullptr);
+}
+
 void Reclaimer::run() {
-  for (;;) {
-    DeferredCall* batch = nullptr;
-    {
-      MutexGuard guard(mutex_);
-      while (head_ == nullptr && !stopping_) guard.wait(work_);
-      if (head_ == nullptr) return;
-      batch = std::exchange(head_, nullptr);
-    }
+  while (DeferredCall* batch = next_batch()) {
     synchronize_();
     std::uint64_t count = 0;
     while (batch != nullptr) {

@@ -12,11 +12,12 @@ class Srcu {
  public:
   Srcu() : reclaimer_([this] { synchronize(); }) {}
 
-  /// For tests of wrapping counters.
-  explicit Srcu(std::uint32_t first) : core_(first), reclaimer_([this] { synchronize(); }) {}
+  /// For tests: of wrapping counters, and of grace periods that follow each other at once.
+  explicit Srcu(std::uint32_t first, std::chrono::microseconds gather = Reclaimer::default_gather)
+      : core_(first), reclaimer_([this] { synchronize(); }, gather) {}
 
-  /// A read section; may sleep inside, may nest, and guards may end in any order on the thread that
-  /// made them.
+  /// A read section; may sleep inside, may nest, and guards may end in any order, also on another
+  /// thread to which they were moved (the caller orders that). Some 3 ns; not for signal handlers.
   class ReadGuard {
    public:
     explicit ReadGuard(Srcu& srcu) : srcu_(&srcu), idx_(srcu.core_.read_lock(thread_slot())) {}

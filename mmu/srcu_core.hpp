@@ -3,7 +3,9 @@
 // counts).
 //
 // State: an index that names the current side; per slot and side a count of locks and one of
-// unlocks, which only grow and may wrap (their difference is what counts).
+// unlocks, which only grow and may wrap (their difference is what counts). A slot's words are
+// written by its owner alone, with a load and a store; the last slot is shared, and its words are
+// changed by read-modify-writes only (thread_slot.hpp).
 //   reader       idx = index; locks[idx]++; light fence B; ...; unlocks[idx]++ (release C);
 //                light fence C'; look for a waiter
 //   synchronize  (one at a time) wait until the idle side is empty; flip; wait until the other is
@@ -13,36 +15,48 @@
 // idle by then. A single flip-and-wait would let the next synchronize, which flips back, overtake
 // it; the wait on the idle side before the flip catches those stragglers. (One phase is the
 // negative control of the model.)
-// Orderings. B pairs with A: a reader whose lock is not in the sum sees all that was done before
-// the fence, the unlinking included. C pairs with the acquire of the sum: what the section read, it
-// read before the grace period ended. Unlocks are summed first, so a section that begins and ends
-// in between is not counted as ended without having begun. "Unlock, then look for a waiter" and
-// "announce, then sum" are ordered by C' and A.
+// Why sums of plain stores are right. In the modification order of a word each value is one more
+// than the one before it: the owner of an exclusive slot loads what it stored last, or what the
+// last owner left (the hand-over orders that), and nobody else writes. So a value read names a set
+// of first locks or unlocks of that slot, whichever thread reads it, as it does with fetch_add.
+// Orderings. B pairs with A, stores before loads: if the store of a lock is not in the sum, then A
+// precedes B, and the section sees all that was done before A, the unlinking included. No
+// instruction of the reader orders its store before its loads, so this stands on the fences alone
+// (where fence_light() is free, on membarrier). C pairs with the acquire of the sum: what the
+// section read, it read before the grace period ended; a value of the sum is the release store of
+// the last unlock in it, which the earlier ones of the slot happen before (program order and the
+// hand-over; in the shared slot the release sequence). Unlocks are summed first, and each happens
+// after its lock, on whichever threads and slots the two were: so no section is counted as ended
+// without having begun, and equal sums mean that every lock counted has its unlock. "Unlock, then
+// look for a waiter" and "announce, then sum" are ordered by C' and A.
 #pragma once
 
 #include "mmu/atomics.hpp"
+#include "mmu/thread_slot.hpp"
 
 #include <cstdint>
 
 namespace slat::mmu {
 
+/// `Slots` - 1 exclusive slots and a shared one.
 template <class A, unsigned Slots> class SrcuCore {
  public:
   /// Begins a section; returns the index to give back. Never sleeps. Nestable; sections may end in
-  /// any order, and on another thread if the caller orders that. `slot` < Slots spreads readers
-  /// over cache lines.
+  /// any order, and on another thread (in that one's slot) if the caller orders that. `slot` is the
+  /// calling thread's alone, or Slots - 1. Not for signal handlers.
   [[nodiscard]] unsigned read_lock(unsigned slot) {
     const unsigned idx =
         index_.load(std::memory_order_relaxed) & 1; // a stale side is what the two waits are for
-    slots_[slot].locks[idx].fetch_add(1, std::memory_order_relaxed); // ordered by the fence
-    A::fence_light();                                                // B; pairs with A in empty()
+    add_in_slot(slots_[slot].locks[idx], 1u, slot == Slots - 1,
+                std::memory_order_relaxed); // ordered by the fence
+    A::fence_light();                       // B; pairs with A in empty()
     return idx;
   }
 
   void read_unlock(unsigned idx, unsigned slot) {
-    slots_[slot].unlocks[idx].fetch_add(
-        1, std::memory_order_release); // C; pairs with the acquire sum in empty()
-    A::fence_light();                  // C': "unlocked, then look for a waiter"; pairs with A
+    add_in_slot(slots_[slot].unlocks[idx], 1u, slot == Slots - 1,
+                std::memory_order_release); // C; pairs with the acquire sum in empty()
+    A::fence_light();                       // C': "unlocked, then look for a waiter"; pairs with A
     if (waiting_.load(std::memory_order_relaxed) != 0) [[unlikely]] // ordered by the fence
       wake();
   }

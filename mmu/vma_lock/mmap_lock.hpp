@@ -19,6 +19,11 @@ class MmapLock {
 
   MmapLock(Srcu& fault_srcu, std::uint64_t) : fault_srcu_(&fault_srcu) {}
 
+  ~MmapLock() { vma_cache<Vma>().flush(); } // that may have been many
+
+  MmapLock(const MmapLock&) = delete;
+  MmapLock& operator=(const MmapLock&) = delete;
+
   MmLock mm_lock;
   Tree tree;
 

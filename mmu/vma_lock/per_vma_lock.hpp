@@ -34,6 +34,7 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
   /// No reader holds a VMA. One that lost a race may still have the shared part pinned (I05).
   ~PerVmaLock() {
     if (shared_->drop()) free_mm(shared_);
+    vma_cache<Vma>().flush(); // that may have been many
   }
 
   PerVmaLock(const PerVmaLock&) = delete;

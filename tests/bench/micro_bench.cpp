@@ -31,6 +31,79 @@ void srcu_section(benchmark::State& state) {
 
 BENCHMARK(srcu_section)->ThreadRange(1, 2);
 
+/// Without readers: what the fences and the sums cost.
+void srcu_synchronize(benchmark::State& state) {
+  static Srcu srcu;
+  for (auto _ : state) srcu.synchronize();
+}
+
+BENCHMARK(srcu_synchronize);
+
+void deferred_call(benchmark::State& state) {
+  static Reclaimer reclaimer([] {});
+  std::vector<DeferredCall> calls(10000);
+  std::size_t next = 0;
+  for (auto _ : state) {
+    if (next == calls.size()) {
+      state.PauseTiming();
+      reclaimer.barrier();
+      next = 0;
+      state.ResumeTiming();
+    }
+    reclaimer.call(calls[next++], [](DeferredCall*) {});
+  }
+  reclaimer.barrier();
+}
+
+BENCHMARK(deferred_call);
+
+void cache_get_put(benchmark::State& state) {
+  static VmaCache cache;
+  for (auto _ : state) {
+    Vma* const vma = cache.get();
+    benchmark::DoNotOptimize(vma);
+    cache.put(vma);
+  }
+}
+
+BENCHMARK(cache_get_put)->ThreadRange(1, 2);
+
+/// More than a magazine holds, so the depot is asked all the time; one get and one put are an item.
+void cache_get_put_of_100(benchmark::State& state) {
+  static VmaCache cache;
+  std::vector<Vma*> vmas(100);
+  for (auto _ : state) {
+    for (Vma*& vma : vmas) vma = cache.get();
+    for (Vma* vma : vmas) cache.put(vma);
+  }
+  state.SetItemsProcessed(state.iterations() * std::int64_t(vmas.size()));
+}
+
+BENCHMARK(cache_get_put_of_100)->ThreadRange(1, 2);
+
+/// A snapshot and a check, without the fence between, with so many ranges in progress elsewhere.
+void staleness_check(benchmark::State& state) {
+  InvalidateSeq seq;
+  for (std::int64_t i = 0; i < state.range(0); ++i)
+    seq.begin(std::uint64_t(i) << 20, (std::uint64_t(i) << 20) + 4096);
+  for (auto _ : state) {
+    const std::uint64_t snapshot = seq.snapshot();
+    benchmark::DoNotOptimize(seq.stale(snapshot, std::uint64_t(1) << 40, std::uint64_t(1) << 41));
+  }
+}
+
+BENCHMARK(staleness_check)->Arg(0)->Arg(1)->Arg(8);
+
+void range_begin_end(benchmark::State& state) {
+  InvalidateSeq seq;
+  for (auto _ : state) {
+    seq.begin(0, 4096);
+    seq.end();
+  }
+}
+
+BENCHMARK(range_begin_end);
+
 void page_lock_unlock(benchmark::State& state) {
   PageWord word;
   PageState was{};

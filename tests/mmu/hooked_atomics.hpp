@@ -14,6 +14,7 @@ struct HookedAtomics : StdAtomics {
   /// Each runs once on the thread that sets it, at its next such operation.
   inline static thread_local std::function<void()> before_cas;
   inline static thread_local std::function<void()> before_add;
+  inline static thread_local std::function<void()> before_store;
   inline static thread_local std::function<void()> before_sub;
   inline static thread_local std::function<void()> after_sub;
 
@@ -42,6 +43,7 @@ struct HookedAtomics : StdAtomics {
     }
 
     void store(T value, std::memory_order order) {
+      run(before_store);
       std::atomic<T>::store(value, order);
       if (after_store) after_store();
     }

@@ -91,5 +91,85 @@ TEST(Reclaimer, destruction_runs_what_is_queued) {
   EXPECT_EQ(order, std::vector<int>{7});
 }
 
+/// A reclaimer that has run a first call and gathers for longer than any test runs.
+struct Gathering {
+  Gathering() {
+    reclaimer.call(first, note);
+    reclaimer.barrier(); // of an idle thread: at once
+    EXPECT_EQ(order.size(), 1u);
+  }
+
+  std::vector<int> order;
+  std::atomic<int> grace_periods{0};
+  Entry first{{}, &order, 0};
+  Reclaimer reclaimer{[this] { ++grace_periods; }, std::chrono::hours(1)};
+};
+
+TEST(Reclaimer, burst_is_one_batch_and_barrier_does_not_wait_for_more) {
+  Gathering world;
+  std::vector<Entry> entries;
+  for (int i = 1; i <= 100; ++i) entries.push_back({{}, &world.order, i});
+  for (Entry& entry : entries) world.reclaimer.call(entry, note);
+  EXPECT_TRUE(testing::stays([&] { return world.grace_periods.load() == 1; })) << "it gathers";
+  world.reclaimer.barrier(); // hangs for an hour if it does not cut that short
+  EXPECT_EQ(world.order.size(), 101u);
+  EXPECT_EQ(world.grace_periods.load(), 2);
+}
+
+TEST(Reclaimer, long_queue_is_not_left_to_grow) {
+  Gathering world;
+  std::vector<Entry> entries;
+  for (int i = 1; i <= int(Reclaimer::most_gathered); ++i) entries.push_back({{}, &world.order, i});
+  for (Entry& entry : entries) world.reclaimer.call(entry, note);
+  EXPECT_TRUE(eventually([&] { return world.grace_periods.load() == 2; }));
+  world.reclaimer.barrier();
+  EXPECT_EQ(world.order.size(), 1 + Reclaimer::most_gathered);
+}
+
+TEST(Reclaimer, destruction_does_not_wait_for_more) {
+  std::vector<int> order;
+  Entry second{{}, &order, 2};
+  Entry first{{}, &order, 1};
+  {
+    Reclaimer reclaimer([] {}, std::chrono::hours(1));
+    reclaimer.call(first, note);
+    reclaimer.barrier();
+    reclaimer.call(second, note);
+  }
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+}
+
+TEST(Reclaimer, idle_thread_runs_the_next_call_without_a_barrier) {
+  std::atomic<int> grace_periods{0};
+  std::vector<int> order;
+  Entry first{{}, &order, 1};
+  Entry second{{}, &order, 2};
+  Reclaimer reclaimer([&] { ++grace_periods; }, std::chrono::milliseconds(1));
+  for (Entry* entry : {&first, &second}) {
+    const int before = grace_periods;
+    reclaimer.call(*entry, note);
+    EXPECT_TRUE(eventually([&] { return grace_periods.load() == before + 1; }));
+    EXPECT_TRUE(testing::stays([&] { return grace_periods.load() == before + 1; })); // goes idle
+  }
+  reclaimer.barrier();
+}
+
+TEST(Reclaimer, barriers_and_calls_of_several_threads) {
+  Reclaimer reclaimer([] {}, std::chrono::microseconds(50));
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < 200; ++i) {
+        std::vector<int> order;
+        std::vector<Entry> entries;
+        for (int n = 0; n < 5; ++n) entries.push_back({{}, &order, n});
+        for (Entry& entry : entries) reclaimer.call(entry, note);
+        reclaimer.barrier();
+        EXPECT_EQ(order.size(), 5u);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
 } // namespace
 } // namespace slat::mmu

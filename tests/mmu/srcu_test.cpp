@@ -3,6 +3,8 @@
 #include "hooked_atomics.hpp"
 #include "support.hpp"
 
+#include <fmt/format.h>
+
 namespace slat::mmu {
 namespace {
 
@@ -153,30 +155,141 @@ INSTANTIATE_TEST_SUITE_P(Just, SrcuWrap, ::testing::Values(0x7ffffffdu, 0xffffff
                                                                 : "below_2_32";
                          });
 
-TEST(Srcu, section_may_end_on_another_thread_slot) {
+TEST(Srcu, section_may_end_on_another_thread) {
+  Srcu srcu;
+  for (int i = 0; i < 3; ++i) {
+    auto section = std::make_unique<Srcu::ReadGuard>(srcu);
+    std::atomic<bool> over{false};
+    std::thread writer([&] {
+      srcu.synchronize();
+      over = true;
+    });
+    EXPECT_TRUE(stays([&] { return !over.load(); }));
+    std::thread([&] { section.reset(); }).join();
+    writer.join(); // and nothing is left of the section on either thread's slot
+    EXPECT_EQ(srcu.readers(), 0u);
+  }
+}
+
+TEST(Srcu, section_may_outlive_the_thread_that_began_it) {
+  Srcu srcu;
+  std::unique_ptr<Srcu::ReadGuard> section;
+  std::thread([&] { section = std::make_unique<Srcu::ReadGuard>(srcu); }).join();
+  std::atomic<bool> over{false};
+  std::thread writer([&] {
+    const Srcu::ReadGuard another(srcu); // goes on from the slot of the first
+  });
+  writer.join();
+  writer = std::thread([&] {
+    srcu.synchronize();
+    over = true;
+  });
+  EXPECT_TRUE(stays([&] { return !over.load(); }));
+  section.reset();
+  writer.join();
+}
+
+/// Exclusive slots, and the shared one.
+class SrcuSlots : public ::testing::TestWithParam<unsigned> {};
+
+TEST_P(SrcuSlots, section_may_end_in_another_slot) {
   SrcuCore<StdAtomics, 4> core;
-  const unsigned idx = core.read_lock(1);
+  const unsigned idx = core.read_lock(GetParam());
   EXPECT_EQ(core.readers(), 1u);
-  core.read_unlock(idx, 3);
+  core.read_unlock(idx, 1);
   EXPECT_EQ(core.readers(), 0u);
   core.synchronize();
 }
 
-TEST(Srcu, straggler_on_the_idle_side_is_waited_for) {
+TEST_P(SrcuSlots, straggler_on_the_idle_side_is_waited_for) {
   // A reader loads the index and stops; a whole grace period passes; then it counts, on the side
   // that is idle by now. With one wait instead of two the next grace period flips back and overtakes
   // it.
   SrcuCore<HookedAtomics, 4> core;
-  HookedAtomics::before_add = [&] { core.synchronize(); };
-  const unsigned idx = core.read_lock(0);
+  auto& before = GetParam() == 3 ? HookedAtomics::before_add : HookedAtomics::before_store;
+  bool ran = false;
+  before = [&] {
+    core.synchronize();
+    ran = true;
+  };
+  const unsigned idx = core.read_lock(GetParam());
+  EXPECT_TRUE(ran);
   std::atomic<bool> over{false};
   std::thread writer([&] {
     core.synchronize();
     over = true;
   });
   EXPECT_TRUE(stays([&] { return !over.load(); })) << "the section began before this grace period";
-  core.read_unlock(idx, 0);
+  core.read_unlock(idx, GetParam());
   writer.join();
+}
+
+INSTANTIATE_TEST_SUITE_P(In, SrcuSlots, ::testing::Values(0u, 2u, 3u), [](const auto& tested) {
+  return tested.param == 3 ? std::string("the_shared_slot") : fmt::format("slot_{}", tested.param);
+});
+
+TEST(Srcu, more_readers_than_exclusive_slots) {
+  Srcu srcu;
+  constexpr unsigned owners = exclusive_thread_slots; // this thread has one too
+  std::atomic<unsigned> inside{0};
+  Latch leave;
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < owners; ++i)
+    threads.emplace_back([&] {
+      const Srcu::ReadGuard section(srcu);
+      ++inside;
+      leave.wait();
+    });
+  EXPECT_TRUE(eventually([&] { return inside.load() == owners; }));
+  // All slots are taken: these share one, and none of what they add at the same time may be lost.
+  std::atomic<unsigned> started{0};
+  constexpr unsigned sharers = 4;
+  for (unsigned i = 0; i < sharers; ++i)
+    threads.emplace_back([&] {
+      EXPECT_EQ(thread_slot(), shared_thread_slot);
+      for (++started; started.load() < sharers;) std::this_thread::yield();
+      for (int round = 0; round < 500000; ++round) {
+        const Srcu::ReadGuard section(srcu);
+      }
+      const Srcu::ReadGuard section(srcu);
+      ++inside;
+      leave.wait();
+    });
+  EXPECT_TRUE(eventually([&] { return inside.load() == owners + sharers; }));
+  EXPECT_EQ(srcu.readers(), owners + sharers);
+  std::atomic<bool> over{false};
+  std::thread writer([&] {
+    srcu.synchronize();
+    over = true;
+  });
+  EXPECT_TRUE(stays([&] { return !over.load(); }));
+  leave.open();
+  for (std::thread& thread : threads) thread.join();
+  writer.join();
+  EXPECT_EQ(srcu.readers(), 0u);
+}
+
+TEST(Srcu, short_lived_readers_leave_nothing_behind) {
+  Srcu srcu(0xffffffe0);
+  std::atomic<bool> stop{false};
+  std::thread writer([&] {
+    while (!stop) srcu.synchronize();
+  });
+  std::vector<std::thread> readers;
+  for (int round = 0; round < 50; ++round) {
+    for (int t = 0; t < 4; ++t)
+      readers.emplace_back([&] {
+        for (int i = 0; i < 20; ++i) {
+          const Srcu::ReadGuard outer(srcu);
+          const Srcu::ReadGuard inner(srcu);
+        }
+      });
+    for (std::thread& reader : readers) reader.join();
+    readers.clear();
+  }
+  stop = true;
+  writer.join();
+  EXPECT_EQ(srcu.readers(), 0u);
 }
 
 TEST(Srcu, readers_never_see_what_a_grace_period_took_away) {

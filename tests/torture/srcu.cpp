@@ -1,20 +1,35 @@
 // Grace periods and deferred calls of an SRCU domain whose readers sleep, with counters just below
-// their wrap; and a second domain that a third thread hardly ever leaves (I25).
+// their wrap; and a second domain that a third thread hardly ever leaves (I25). Some readers are
+// threads that come and go, at times more of them than there are thread slots of their own.
 #include "mmu/srcu.hpp"
 
 #include "age_torture.hpp"
+
+#include <thread>
+#include <vector>
 
 using namespace slat;
 
 int main(int argc, char** argv) {
   torture::Torture torture("srcu", argc, argv, 2);
-  mmu::Srcu srcu(0xffffff00);
+  mmu::Srcu srcu(0xffffff00, std::chrono::microseconds(0));
   mmu::Srcu sluggish(0x7fffff00);
   torture::AgeTorture<mmu::Srcu> ages(srcu, /*readers_sleep=*/true);
   for (unsigned i = 0; i < torture.threads(); ++i)
     torture.add_worker(fmt::format("reader {}", i), [&](torture::Worker& w) { ages.read(w); });
   for (unsigned i = 0; i < 2; ++i)
     torture.add_worker(fmt::format("writer {}", i), [&](torture::Worker& w) { ages.write(w); });
+
+  torture.add_worker("crowd", [&](torture::Worker& w) {
+    const std::uint64_t count = w.one_in(8) ? mmu::thread_slots + 8 : 1 + w.below(4);
+    std::vector<std::thread> crowd;
+    for (std::uint64_t i = 0; i < count; ++i)
+      crowd.emplace_back([&ages, seed = w.random()] {
+        torture::Worker self("one of the crowd", 0, seed);
+        for (int sections = 0; sections < 8; ++sections) ages.read(self);
+      });
+    for (std::thread& thread : crowd) thread.join();
+  });
 
   // While this one sleeps, the writers above must make grace periods as if it did not exist.
   std::atomic<std::uint64_t> during{0};

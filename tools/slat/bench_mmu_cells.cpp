@@ -41,6 +41,12 @@ template <> struct ReaderSection<mmu::MmapLock> {
   mmu::MmReadGuard guard;
 };
 
+template <> struct ReaderSection<mmu::Speculative> {
+  explicit ReaderSection(mmu::AddressSpaceOf<mmu::Speculative>& mm) : section(mm.fault_srcu()) {}
+
+  mmu::Srcu::ReadGuard section;
+};
+
 template <class D> void look_up(mmu::AddressSpace& mm, std::uintptr_t address) {
   auto& space = static_cast<mmu::AddressSpaceOf<D>&>(mm);
   const ReaderSection<D> section(space);
@@ -50,7 +56,6 @@ template <class D> void look_up(mmu::AddressSpace& mm, std::uintptr_t address) {
 
 void look_up(mmu::AddressSpace& mm, std::uintptr_t address) {
   switch (mm.vma_lock()) {
-  case mmu::VmaLockDesign::spf: break;
 #define SLAT_LOOK_UP(Design)                                                                       \
   case mmu::Design::kind:                                                                          \
     return look_up<mmu::Design>(mm, address);
