@@ -27,7 +27,7 @@ struct AddressSpaceOptions {
   std::uint64_t locked_limit = 0; // bytes locked; 0: none but the host's
   std::uint64_t window = 0; // bytes of address space set aside for "anywhere"; 0: the host chooses
   std::uint64_t first_sequence = 0; // tests: where sequences start; even
-  ViewGuard* guard = nullptr; // told of every host mapping; outlives the address space
+  ViewGuard* guard = nullptr;       // told of every host mapping; outlives the address space
 };
 
 struct MapRequest {

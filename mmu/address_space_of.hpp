@@ -10,7 +10,8 @@ namespace slat::mmu {
 template <class D> class AddressSpaceOf final : public AddressSpace {
  public:
   AddressSpaceOf(const AddressSpaceOptions& options, Counters& counters, const HostWindow& window)
-      : AddressSpace(options, counters), window_(window), design_(fault_srcu_, options.first_sequence) {}
+      : AddressSpace(options, counters), window_(window),
+        design_(fault_srcu_, options.first_sequence) {}
 
   ~AddressSpaceOf() override;
 

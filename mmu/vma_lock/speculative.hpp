@@ -105,9 +105,8 @@ class Speculative {
     // Not earlier: a callback may free them as soon as it is queued.
     while (dead_ != nullptr) {
       Vma* const vma = std::exchange(dead_, dead_->next_dead);
-      fault_srcu_->call(vma->retire, [](DeferredCall* call) {
-        put(*static_cast<Vma::Retire*>(call)->vma);
-      });
+      fault_srcu_->call(vma->retire,
+                        [](DeferredCall* call) { put(*static_cast<Vma::Retire*>(call)->vma); });
     }
   }
 

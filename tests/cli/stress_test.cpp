@@ -71,6 +71,14 @@ TEST_F(Stress, TakesASeedAndPasses) {
   }
 }
 
+TEST_F(Stress, PassesUnderEachDesignOfVmaLocks) {
+  for (const char* design : {"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}) {
+    const Ended ended = run_slat(stress({"--passes", "1", "--storm", "zap", "--vma-lock", design}));
+    EXPECT_EQ(ended.exit_code, 0) << design;
+    EXPECT_THAT(ended.out, HasSubstr("slat stress: PASS")) << design;
+  }
+}
+
 class Corruption : public testing::TestWithParam<const char*> {};
 
 TEST_P(Corruption, IsFoundAndNamed) {

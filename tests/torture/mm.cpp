@@ -157,18 +157,14 @@ class MmTorture {
     rest(worker);
     const auto [first, count] = some_pages(worker, page_count);
     const std::uint64_t bytes = count << mmu::page_shift;
-    auto away = mm_.move({.address = address_of(first),
-                          .old_length = bytes,
-                          .new_length = bytes,
-                          .to = elsewhere_});
+    auto away = mm_.move(
+        {.address = address_of(first), .old_length = bytes, .new_length = bytes, .to = elsewhere_});
     check(away || away.error().code == mmu::Errc::not_mapped, "move: {}",
           away ? "" : away.error().message);
     if (!away) return;
     if (worker.one_in(4)) std::this_thread::yield();
-    auto back = mm_.move({.address = elsewhere_,
-                          .old_length = bytes,
-                          .new_length = bytes,
-                          .to = address_of(first)});
+    auto back = mm_.move(
+        {.address = elsewhere_, .old_length = bytes, .new_length = bytes, .to = address_of(first)});
     check(back.has_value(), "move back: {}", back ? "" : back.error().message);
     changes_.fetch_add(1, std::memory_order_relaxed);
   }

@@ -29,9 +29,8 @@ void ModelStage2::each_page(std::uintptr_t start, std::uintptr_t end, Visit visi
 }
 
 mmu::InstallStatus ModelStage2::install_one(std::uint64_t page, bool writable) {
-  const std::uint64_t final_entry =
-      (*generations_)[page].load(std::memory_order_acquire) << 8 |
-      (writable ? writable_bit : 0) | present;
+  const std::uint64_t final_entry = (*generations_)[page].load(std::memory_order_acquire) << 8 |
+                                    (writable ? writable_bit : 0) | present;
   std::atomic<std::uint64_t>& entry = entries_[page];
   if (kind_ == Kind::locked) {
     // A system call: it may take its time, and whoever calls may be preempted in it.
@@ -54,8 +53,7 @@ mmu::InstallStatus ModelStage2::install_one(std::uint64_t page, bool writable) {
   return fresh && kept ? mmu::InstallStatus::installed : mmu::InstallStatus::retry;
 }
 
-mmu::InstallResult ModelStage2::install(std::uintptr_t address, std::size_t pages,
-                                        bool writable) {
+mmu::InstallResult ModelStage2::install(std::uintptr_t address, std::size_t pages, bool writable) {
   const std::uint64_t first = (address - base_) >> mmu::page_shift;
   check(address >= base_ && first + pages <= page_count, "an install outside of the table");
   for (std::size_t i = 0; i < pages; ++i)
@@ -85,7 +83,8 @@ void ModelStage2::invalidate_range_end(const mmu::NotifierRange& range) {
   if (ends_.fetch_add(1, std::memory_order_relaxed) % 4 == 0)
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   each_page(range.start, range.end, [&](std::uint64_t page) {
-    check(translate(page).generation == 0, "page {} is mapped ({}) at the end of its invalidation (I20)", page,
+    check(translate(page).generation == 0,
+          "page {} is mapped ({}) at the end of its invalidation (I20)", page,
           kind_ == Kind::frozen ? "frozen" : "locked");
   });
 }

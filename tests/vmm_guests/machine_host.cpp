@@ -1,5 +1,6 @@
 #include "machine_host.hpp"
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -19,6 +20,12 @@ std::string SerialLog::text() const {
 }
 
 std::unique_ptr<Machine> make_machine(MachineConfig config) {
+  // CTest runs some of the tests once for each design.
+  if (const char* const name = std::getenv("SLAT_TEST_VMA_LOCK")) {
+    const auto design = mmu::vma_lock_design(name);
+    EXPECT_TRUE(design) << name;
+    if (design) config.vma_lock = *design;
+  }
   auto machine = Machine::create(std::move(config));
   if (machine) return std::move(*machine);
   ADD_FAILURE() << machine.error().message;

@@ -1,0 +1,48 @@
+// slat bench mmu: every cell has a figure for every design, as a table and as JSON.
+#include "slat.hpp"
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+namespace slat::test {
+namespace {
+
+using testing::HasSubstr;
+
+const std::vector<std::string> quick = {"bench", "mmu", "--rounds", "1", "--cell-ms", "2"};
+
+std::vector<std::string> bench(const std::vector<std::string>& more) {
+  std::vector<std::string> arguments = quick;
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+TEST(BenchMmu, PrintsARatioForEachDesignInEachCell) {
+  const Ended ended = run_slat(bench({"--threads", "1,2", "--writer-rate", "0,500"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  for (const char* word :
+       {"mmap-lock", "spf", "vma-rwsem", "vma-refcount", "lookup", "lock", "fault", "notify",
+        "srcu", "map-unmap", "one-vma", "own-vma", "map-touch"})
+    EXPECT_THAT(ended.out, HasSubstr(word));
+}
+
+TEST(BenchMmu, GivesOneJsonObject) {
+  const Ended ended = run_slat(
+      bench({"--json", "--threads", "1", "--writer-rate", "0", "--workload", "lock,map-unmap"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const auto json = nlohmann::json::parse(ended.out);
+  ASSERT_EQ(json.at("cells").size(), 2u);
+  for (const auto& cell : json.at("cells")) {
+    EXPECT_EQ(cell.at("designs").at("mmap-lock").at("ratio"), 1.0);
+    for (const char* design : {"mmap-lock", "spf", "vma-rwsem", "vma-refcount"})
+      EXPECT_GT(cell.at("designs").at(design).at("operations_per_second"), 0) << design;
+  }
+}
+
+TEST(BenchMmu, RefusesWhatMakesNoSense) {
+  EXPECT_EQ(run_slat(bench({"--workload", "teleport"})).exit_code, 64);
+  EXPECT_EQ(run_slat(bench({"--threads", "0"})).exit_code, 64);
+}
+
+} // namespace
+} // namespace slat::test
