@@ -57,8 +57,7 @@ class Replacement {
   /// True if the tree would stay as it is.
   [[nodiscard]] bool is_nothing() const {
     return entry_count_ == 0 &&
-           (edit_.root_.node() == nullptr ||
-            (left_.node[0] == right_.node[0] && left_.index[0] == right_.index[0]));
+           (is_empty() || (left_.node[0] == right_.node[0] && left_.index[0] == right_.index[0]));
   }
 
   /// False without memory, and then nothing has happened.
@@ -290,7 +289,7 @@ bool Replacement::run() {
     SLAT_CHECK(level < max_levels, "a range tree too high to be true");
     Run runs[4];
     if (!is_empty() && level <= levels()) {
-      const Node* const right = right_.node[level];
+      Node* const right = right_.node[level];
       runs[1] = {left_.node[level], 0, left_.index[level]};
       runs[2] = {right, right_.index[level] + (level > 0), right->count};
     }
@@ -299,7 +298,7 @@ bool Replacement::run() {
       if (step_left(level, runs[0]) || step_right(level, runs[3])) {
         const Run& run = runs[0].node != nullptr ? runs[0] : runs[3];
         items += run.size();
-        drawn_in[drawn_in_count++] = const_cast<Node*>(run.node);
+        drawn_in[drawn_in_count++] = run.node;
       }
     }
     const bool top = is_top(level);

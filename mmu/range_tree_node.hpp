@@ -16,8 +16,8 @@ namespace slat::mmu::detail {
 
 inline constexpr unsigned leaf_slots = 16;
 inline constexpr unsigned inner_slots = 16;
-inline constexpr std::uintptr_t pad_key =
-    UINTPTR_MAX; // no entry starts there: its end would be beyond
+/// No entry starts there, for it would have to end beyond.
+inline constexpr std::uintptr_t pad_key = UINTPTR_MAX;
 
 /// Slots of a node at `level`, and how many of them every node but the root uses at least. A quarter
 /// and not a half: a node just split or merged is then far from the next split or merge.
@@ -32,8 +32,8 @@ constexpr unsigned min_fill(unsigned level) {
 static_assert(min_fill(0) >= 2 && min_fill(1) >= 2);
 
 struct alignas(64) RangeTreeBase::Node {
-  DeferredCall deferred;   // used in the first node of a commit's chain only
-  Node* chain = nullptr;   // the next node: of a Replacement while fresh, of a commit when retired
+  DeferredCall deferred;   // used in the first node of a chain of retired ones
+  Node* chain = nullptr;   // the next fresh node of a Replacement, or the next retired one
   std::uint64_t edit = 0;  // number of the edit that made it
   std::uint16_t count = 0; // slots in use
   std::uint16_t level = 0; // 0: Leaf, else Inner
@@ -107,7 +107,7 @@ inline void prefetch(const RangeTreeBase::Node* node, unsigned level) {
 
 /// Items [first, last) of a node.
 struct Run {
-  const RangeTreeBase::Node* node = nullptr;
+  RangeTreeBase::Node* node = nullptr;
   unsigned first = 0;
   unsigned last = 0;
 

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <benchmark/benchmark.h>
+#include <bit>
 #include <fmt/format.h>
+#include <map>
 #include <memory>
 #include <random>
 #include <vector>
@@ -40,11 +42,6 @@ struct Ranges {
     for (std::uint32_t& key : keys) key = std::uint32_t(random() % count);
   }
 
-  ~Ranges() {
-    tree.clear();
-    rcu::barrier();
-  }
-
   /// Replaces entry `i`, or inserts it.
   void set(std::size_t i) {
     const Tree::Entry entry = {items[i].start, items[i].start + range_length, &items[i]};
@@ -68,12 +65,20 @@ struct Ranges {
   std::vector<std::uint32_t> keys = std::vector<std::uint32_t>(1u << 16);
 };
 
+/// Built once for all benchmarks and runs.
+Ranges& ranges_of(const benchmark::State& state, Order order) {
+  static std::map<std::pair<std::int64_t, Order>, std::unique_ptr<Ranges>> built;
+  auto& ranges = built[{state.range(0), order}];
+  if (!ranges) ranges = std::make_unique<Ranges>(std::size_t(state.range(0)), order);
+  return *ranges;
+}
+
 void sizes(benchmark::internal::Benchmark* bench) {
   for (const int count : {16, 1000, 10'000, 100'000}) bench->Arg(count);
 }
 
 void range_tree_find(benchmark::State& state, Order order) {
-  const Ranges ranges(std::size_t(state.range(0)), order);
+  const Ranges& ranges = ranges_of(state, order);
   std::size_t n = 0;
   for (auto _ : state) {
     const rcu::ReadGuard section;
@@ -86,7 +91,7 @@ BENCHMARK_CAPTURE(range_tree_find, ascending, Order::ascending)->Apply(sizes);
 BENCHMARK_CAPTURE(range_tree_find, random, Order::random)->Apply(sizes);
 
 void range_tree_find_dependent(benchmark::State& state, Order order) {
-  const Ranges ranges(std::size_t(state.range(0)), order);
+  const Ranges& ranges = ranges_of(state, order);
   std::size_t n = 0;
   for (auto _ : state) {
     const rcu::ReadGuard section;
@@ -102,7 +107,7 @@ BENCHMARK_CAPTURE(range_tree_find_dependent, random, Order::random)->Apply(sizes
 /// Replaces one entry and commits. Grace periods and frees run on another thread and count when
 /// they get in the way.
 void range_tree_replace(benchmark::State& state) {
-  Ranges ranges(std::size_t(state.range(0)), Order::random);
+  Ranges& ranges = ranges_of(state, Order::random);
   std::size_t n = 0;
   for (auto _ : state) ranges.set(ranges.keys[n++ % ranges.keys.size()]);
 }
@@ -110,7 +115,7 @@ void range_tree_replace(benchmark::State& state) {
 BENCHMARK(range_tree_replace)->Apply(sizes);
 
 void range_tree_find_gap(benchmark::State& state) {
-  Ranges ranges(std::size_t(state.range(0)), Order::random);
+  Ranges& ranges = ranges_of(state, Order::random);
   std::size_t n = 0;
   for (auto _ : state)
     benchmark::DoNotOptimize(

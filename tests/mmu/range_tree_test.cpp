@@ -251,37 +251,70 @@ TEST(RangeTree, grows_and_shrinks_through_all_heights_in_every_order) {
     }
 }
 
-TEST(RangeTree, replaces_any_stretch_by_any_number_of_entries) {
-  std::vector<Item> items(2);
-  constexpr std::uintptr_t count = 400;
-  Entries original;
-  for (std::uintptr_t i = 0; i < count; ++i) original.push_back({i * 100, i * 100 + 50, &items[0]});
+/// A tree of ranges with gaps, in which a stretch is replaced and put back.
+class RangeTreeStretch : public ::testing::Test {
+ protected:
+  /// Full leaves and full inner nodes, but for the last.
+  void build(std::uintptr_t count) {
+    original.clear();
+    for (std::uintptr_t i = 0; i < count; ++i)
+      original.push_back({i * 100, i * 100 + 50, &items[0]});
+    replace(tree, 0, top, original);
+  }
+
+  /// Entries [from, to) make way for `fresh` others, which then make way for them.
+  void replace_and_restore(std::uintptr_t from, std::uintptr_t to, std::uintptr_t fresh) {
+    SCOPED_TRACE(::testing::Message() << from << " to " << to << ", " << fresh << " instead");
+    const std::uintptr_t free = from == 0 ? 0 : from * 100 - 50;
+    const std::uintptr_t room = to == original.size() ? 1'000'000 : to * 100 - free;
+    if (fresh > room) return;
+    const std::uintptr_t length = room / std::max<std::uintptr_t>(fresh, 1);
+    Entries entries;
+    for (std::uintptr_t i = 0; i < fresh; ++i)
+      entries.push_back({free + i * length, free + (i + 1) * length, &items[1]});
+    replace(tree, from * 100, to * 100, entries);
+    ASSERT_EQ(tree.base().check(), "");
+    ASSERT_EQ(tree.size(), original.size() - (to - from) + fresh);
+    const std::uintptr_t last = std::max(to * 100, entries.empty() ? 0 : entries.back().end);
+    replace(tree, free, last, {original.begin() + long(from), original.begin() + long(to)});
+    ASSERT_EQ(tree.base().check(), "");
+    const Entries all = content(tree);
+    ASSERT_TRUE(std::equal(all.begin(), all.end(), original.begin(), original.end(), same));
+  }
+
+  Item items[2];
   Tree tree;
-  replace(tree, 0, 0, original);
-  for (std::uintptr_t from = 0; from < count; from += 9)
-    for (std::uintptr_t to = from; to <= count; to += 13)
-      for (const std::uintptr_t fresh : {0u, 1u, 3u, 17u, 100u}) {
-        SCOPED_TRACE(::testing::Message() << from << " to " << to << ", " << fresh << " instead");
-        const std::uintptr_t start = from * 100;
-        const std::uintptr_t end = to * 100; // also the hole before `from`, if nothing between
-        Entries entries;
-        const std::uintptr_t free = from == 0 ? 0 : start - 50;
-        const std::uintptr_t room = to == count ? 1'000'000 : end - free;
-        if (fresh > room) continue;
-        const std::uintptr_t length = std::min<std::uintptr_t>(room / std::max(fresh, 1ul), 1000);
-        for (std::uintptr_t i = 0; i < fresh; ++i)
-          entries.push_back({free + i * length, free + (i + 1) * length, &items[1]});
-        replace(tree, start, end, entries);
-        ASSERT_EQ(tree.base().check(), "");
-        ASSERT_EQ(tree.size(), count - (to - from) + fresh);
-        ASSERT_EQ(content(tree).size(), tree.size());
-        // Back again, to a tree of another shape.
-        const std::uintptr_t last = std::max(end, entries.empty() ? 0 : entries.back().end);
-        replace(tree, free, last, {original.begin() + long(from), original.begin() + long(to)});
-        ASSERT_EQ(tree.base().check(), "");
-        const Entries all = content(tree);
-        ASSERT_TRUE(std::equal(all.begin(), all.end(), original.begin(), original.end(), same));
-      }
+  Entries original;
+};
+
+TEST_F(RangeTreeStretch, is_replaced_by_any_number_of_entries) {
+  build(400);
+  for (std::uintptr_t from = 0; from < 400; from += 9)
+    for (std::uintptr_t to = from; to <= 400; to += 13)
+      for (const std::uintptr_t fresh : {0u, 1u, 3u, 17u, 100u})
+        ASSERT_NO_FATAL_FAILURE(replace_and_restore(from, to, fresh)); // never the same shape again
+}
+
+TEST_F(RangeTreeStretch, leaves_too_little_for_a_node_beside_every_border) {
+  // What is left of two leaves is too little for one: neighbours are drawn in, from other parents
+  // and grandparents too, on the left or, from the first leaf, on the right.
+  const auto live_before = live_nodes();
+  constexpr std::uintptr_t count = 16 * 16 * 17; // 272 leaves, 17 parents, 9 + 8 of them in two
+  for (const std::uintptr_t leaf :
+       {1u, 2u, 8u, 15u, 16u, 17u, 32u, 128u, 143u, 144u, 145u, 240u, 255u, 256u, 257u, 271u})
+    for (const std::uintptr_t kept : {0u, 1u, 3u}) {
+      const std::uintptr_t border = leaf * 16;
+      build(count);
+      ASSERT_NO_FATAL_FAILURE(replace_and_restore(1, border - kept, 0));
+      build(count);
+      ASSERT_NO_FATAL_FAILURE(replace_and_restore(border + kept, count - 1, 0));
+      build(count);
+      ASSERT_NO_FATAL_FAILURE(replace_and_restore(border - 15, border + 16 - kept, 1));
+      build(count);
+      ASSERT_NO_FATAL_FAILURE(replace_and_restore(border, std::min(border + 256, count) - kept, 0));
+    }
+  tree.clear();
+  EXPECT_EQ(live_nodes(), live_before) << "nodes are lost";
 }
 
 TEST(RangeTree, later_replacements_of_an_edit_see_earlier_ones) {
