@@ -2,28 +2,30 @@
 // After the kernel's mmu_invalidate_seq, mmu_invalidate_in_progress, mmu_invalidate_retry_gfn().
 //
 // State: a count of ranges in progress; the ranges themselves, each in a slot of its own, and those
-// that found none free as a hull of them; and a sequence that every end() bumps. A slot whose end is
-// 0 is free; a hull likewise covers nothing.
-//   begin(range)  under the inner mutex: store the range into a free slot, or widen the hull; count++;
-//                 then a full fence. Only then does the invalidator look at page locks or entries.
-//   end(range)    under the inner mutex: sequence++; free the slot, or drop the hull if the range was
-//                 the last in it; then count--
+// that found none free as a hull of them; and a sequence that every end() bumps. A slot whose end
+// is 0 is free; a hull likewise covers nothing.
+//   begin(range)  under the inner mutex: store the range into a free slot, or widen the hull;
+//                 count++; then a full fence. Only then does the invalidator look at page locks or
+//                 entries.
+//   end(range)    under the inner mutex: sequence++; free the slot, or drop the hull if the range
+//                 was the last in it; then count--
 //   snapshot()    the sequence, before the fault resolves anything (I21)
 //   stale(s, r)   after the fault has published its intent (page locked, entry FROZEN) and a full
 //                 fence: does a range in progress cover r, or is the sequence no longer s?
-// Equal ranges are interchangeable: if one of two is in a slot and one in the hull, the first to end
-// frees the slot, and the hull stands for the other. (A fault whose snapshot has seen that end has seen
-// the begin of the one in the hull.)
+// Equal ranges are interchangeable: if one of two is in a slot and one in the hull, the first to
+// end frees the slot, and the hull stands for the other. (A fault whose snapshot has seen that end
+// has seen the begin of the one in the hull.)
 //
 // Why it is right. The fault does "intent; fence; read count and slots", the invalidator "slot,
 // count++; fence; read intent", so one of them sees the other. If the fault's fence comes second,
 // then for the count and for both words of the slot the fault reads what this begin() stored, or
-// something newer. If the range is still in progress there is nothing newer but a higher count and a
-// wider hull, and the fault sees the range. If it has ended, the fault reads only such values, and is
-// stale by them, or a newer one: of the count, or of a word of the slot or the hull, each stored after
-// the bump of the sequence in end() or by a later begin(). Every one of these is stored with release
-// and read with acquire, so the bump is visible to the last load. (A slot that is read half old, half
-// new is a case of the latter.) Hence the order of loads in stale() and of stores in end() (I22).
+// something newer. If the range is still in progress there is nothing newer but a higher count and
+// a wider hull, and the fault sees the range. If it has ended, the fault reads only such values,
+// and is stale by them, or a newer one: of the count, or of a word of the slot or the hull, each
+// stored after the bump of the sequence in end() or by a later begin(). Every one of these is
+// stored with release and read with acquire, so the bump is visible to the last load. (A slot that
+// is read half old, half new is a case of the latter.) Hence the order of loads in stale() and of
+// stores in end() (I22).
 #pragma once
 
 #include "mmu/assert.hpp"
