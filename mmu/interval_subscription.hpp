@@ -52,12 +52,12 @@ class IntervalSubscription final : public Notifier {
     if (!overlaps(range)) return true;
     sequence_.begin(range.start, range.end);
     if (invalidated_(range)) return true;
-    sequence_.end();
+    sequence_.end(range.start, range.end);
     return false;
   }
 
   void invalidate_range_end(const NotifierRange& range) override {
-    if (overlaps(range)) sequence_.end();
+    if (overlaps(range)) sequence_.end(range.start, range.end);
   }
 
  private:

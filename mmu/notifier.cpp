@@ -121,7 +121,7 @@ Result<NotifierChain::Scope> NotifierChain::invalidate_range_start(const Notifie
     SLAT_CHECK(!range.blockable, "a notifier refused a blockable range");
     for (std::size_t started = 0; started < i; ++started)
       subscribers->list[started]->invalidate_range_end(range);
-    sequence_.end();
+    sequence_.end(range.start, range.end);
     section.end();
     leave_gate();
     counters_->add(Counter::invalidate_refused_count);
@@ -150,7 +150,7 @@ void NotifierChain::Scope::end() {
   assert_no_page_lock();
   if (subscribers_ != nullptr)
     for (Notifier* notifier : subscribers_->list) notifier->invalidate_range_end(range_);
-  chain_->sequence_.end();
+  chain_->sequence_.end(range_.start, range_.end);
   section_.end();
   chain_->leave_gate();
   chain_->latency_.record(now_ns() - started_ns_);

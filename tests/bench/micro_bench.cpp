@@ -92,13 +92,13 @@ void staleness_check(benchmark::State& state) {
   }
 }
 
-BENCHMARK(staleness_check)->Arg(0)->Arg(1)->Arg(8);
+BENCHMARK(staleness_check)->Arg(0)->Arg(1)->Arg(8)->Arg(9);
 
 void range_begin_end(benchmark::State& state) {
   InvalidateSeq seq;
   for (auto _ : state) {
     seq.begin(0, 4096);
-    seq.end();
+    seq.end(0, 4096);
   }
 }
 

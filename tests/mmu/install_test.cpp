@@ -50,13 +50,13 @@ TEST_F(InstallTest, I20_range_in_progress_stops_the_install_and_restores_the_ent
   seq.begin(0, 100);
   EXPECT_EQ(install(snapshot, 0x42), InstallOutcome::in_progress);
   EXPECT_EQ(entry.load(), 0x42u);
-  seq.end();
+  seq.end(0, 100);
 }
 
 TEST_F(InstallTest, I20_range_since_the_snapshot_stops_the_install) {
   const std::uint64_t snapshot = seq.snapshot();
   seq.begin(0, 100);
-  seq.end();
+  seq.end(0, 100);
   EXPECT_EQ(install(snapshot), InstallOutcome::moved);
   EXPECT_EQ(entry.load(), empty);
 }
@@ -66,7 +66,7 @@ TEST_F(InstallTest, I20_range_between_check_and_publish_empties_FROZEN_and_the_p
     EXPECT_EQ(entry.load(), frozen) << "the intent is visible before the check";
     seq.begin(0, 100);
     entry.exchange(empty);
-    seq.end();
+    seq.end(0, 100);
   });
   EXPECT_EQ(install(seq.snapshot()), InstallOutcome::moved);
   EXPECT_EQ(entry.load(), empty) << "a stale entry became visible";
@@ -76,7 +76,7 @@ TEST_F(InstallTest, I29_emptied_entry_that_another_fault_froze_is_not_published_
   between_check_and_publish([&] {
     seq.begin(0, 100);
     entry.exchange(empty);
-    seq.end();
+    seq.end(0, 100);
     entry = frozen + 1; // another thread's, started afterwards
   });
   EXPECT_EQ(install(seq.snapshot()), InstallOutcome::moved);
@@ -114,7 +114,7 @@ TEST(InstallRace, I20_no_stale_entry_is_ever_visible) {
     const std::uint64_t seen = entry.load(std::memory_order_acquire);
     EXPECT_EQ(seen & 1, 0u) << "generation " << (seen >> 8) << " is mapped while " << old
                             << " is being invalidated";
-    seq.end();
+    seq.end(0, 1);
     if (i % 8 == 0) std::this_thread::yield();
   }
   stop = true;

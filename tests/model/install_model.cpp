@@ -6,7 +6,7 @@
 namespace slat::model {
 namespace {
 
-using Seq = mmu::InvalidateSeqOf<RelacyAtomics, ModelMutex>;
+using Seq = mmu::InvalidateSeqOf<RelacyAtomics, ModelMutex, 1>;
 using mmu::InstallOutcome;
 
 // An entry is empty, FROZEN by one thread, or a host page with a writable bit.
@@ -53,7 +53,7 @@ struct Table {
     entry.exchange(empty, std::memory_order_relaxed);
     if (!replace_first) old = current.exchange(page, std::memory_order_release);
     freed[old] = true;
-    seq.end();
+    seq.end(0, 1);
   }
 
   /// A walker in another thread, reading what the page was filled with.

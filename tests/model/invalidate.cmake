@@ -5,6 +5,10 @@ slat_model_check(I20_I21_invalidate_every_two_preemptions MODEL invalidate SCENA
   ARGS --search bound --seconds 120)
 slat_model_check(I20_I22_invalidate_parallel_ranges MODEL invalidate SCENARIO parallel_ranges
   ARGS --executions 200000)
+slat_model_check(I20_I22_invalidate_parallel_ranges_hull MODEL invalidate SCENARIO parallel_ranges_hull
+  ARGS --executions 200000)
+slat_model_check(I20_I22_invalidate_equal_ranges MODEL invalidate SCENARIO equal_ranges ARGS --executions 100000)
+slat_model_check(I20_I22_invalidate_reused_slots MODEL invalidate SCENARIO reused_slots ARGS --executions 200000)
 slat_model_check(I20_I22_invalidate_hull MODEL invalidate SCENARIO hull ARGS --executions 200000)
 slat_model_check(I22_invalidate_nested_ranges MODEL invalidate SCENARIO nested_ranges ARGS --executions 100000)
 slat_model_check(I22_invalidate_wait_wakes MODEL invalidate SCENARIO wait_wakes ARGS --executions 200000)
@@ -37,26 +41,50 @@ slat_model_mutant(I20_invalidate_does_not_wait_for_locked_pages MODEL invalidate
 slat_model_mutant(I20_invalidate_no_fence_in_begin MODEL invalidate FILE ${header} SCENARIO one_invalidator
   REFUTED_BY ${stale}
   FROM1 [[A::fence(); // pairs with the fence between]] TO1 [[// pairs with the fence between]])
+set(bump [[    sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, // written under the mutex only
+                    std::memory_order_release); // pairs with snapshot() and stale()]])
+set(drop [[    count_.store(count_.load(std::memory_order_relaxed) - 1, // the same
+                 std::memory_order_release);                 // pairs with the acquire in stale()]])
 slat_model_mutant(I22_invalidate_sequence_after_the_count MODEL invalidate FILE ${header} SCENARIO one_invalidator
   REFUTED_BY ${stale}
-  FROM1 [[    sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, // written under the mutex only
-                    std::memory_order_release); // pairs with snapshot() and stale()]]
-  TO1 ""
-  FROM2 [[    count_.store(count - 1, std::memory_order_release);      // pairs with the acquire in stale()]]
-  TO2 [[    count_.store(count - 1, std::memory_order_release);
-    sequence_.store(sequence_.load(std::memory_order_relaxed) + 1, std::memory_order_release);]])
-slat_model_mutant(I22_invalidate_a_flag_for_a_count MODEL invalidate FILE ${header} SCENARIO parallel_ranges
+  FROM1 "${bump}" TO1 ""
+  FROM2 "${drop}" TO2 "${drop}\n${bump}")
+slat_model_mutant(I22_invalidate_sequence_after_the_slot MODEL invalidate FILE ${header} SCENARIO one_invalidator
   REFUTED_BY ${stale}
-  FROM1 [[count_.store(count + 1,]] TO1 [[count_.store(1,]]
-  FROM2 [[count_.store(count - 1,]] TO2 [[count_.store(0,]])
-slat_model_mutant(I20_invalidate_hull_not_widened MODEL invalidate FILE ${header} SCENARIO hull REFUTED_BY ${stale}
-  FROM1 [[if (count != 0) {]] TO1 [[if (false) {]])
-slat_model_mutant(I20_invalidate_hull_never_reset MODEL invalidate FILE ${header} SCENARIO hull REFUTED_BY ${stale}
-  FROM1 [[if (count != 0) {]] TO1 [[if (hull_end_.load(std::memory_order_relaxed) != 0) {]])
+  FROM1 "${bump}" TO1 ""
+  FROM2 "${drop}" TO2 "${bump}\n${drop}")
 slat_model_mutant(I22_invalidate_relaxed_count_drop MODEL invalidate FILE ${header} SCENARIO one_invalidator
   REFUTED_BY ${stale}
-  FROM1 [[count_.store(count - 1, std::memory_order_release);]]
-  TO1 [[count_.store(count - 1, std::memory_order_relaxed);]])
+  FROM1 "${drop}"
+  TO1 [[count_.store(count_.load(std::memory_order_relaxed) - 1, std::memory_order_relaxed);]])
+slat_model_mutant(I22_invalidate_relaxed_free_of_a_slot MODEL invalidate FILE ${header} SCENARIO one_invalidator
+  REFUTED_BY ${stale}
+  FROM1 [[end_.store(0, std::memory_order_release);]] TO1 [[end_.store(0, std::memory_order_relaxed);]])
+slat_model_mutant(I22_invalidate_relaxed_read_of_a_slot MODEL invalidate FILE ${header} SCENARIO one_invalidator
+  REFUTED_BY ${stale}
+  FROM1 [[end_.load(std::memory_order_acquire)]] TO1 [[end_.load(std::memory_order_relaxed)]])
+slat_model_mutant(I22_invalidate_relaxed_start_of_a_reused_slot MODEL invalidate FILE ${header} SCENARIO reused_slots
+  REFUTED_BY ${stale}
+  FROM1 [[start_.store(start, std::memory_order_release);]] TO1 [[start_.store(start, std::memory_order_relaxed);]])
+slat_model_mutant(I22_invalidate_a_flag_for_a_count MODEL invalidate FILE ${header} SCENARIO parallel_ranges
+  REFUTED_BY ${stale}
+  FROM1 [[count_.store(count_.load(std::memory_order_relaxed) + 1,]] TO1 [[count_.store(1,]]
+  FROM2 [[count_.store(count_.load(std::memory_order_relaxed) - 1,]] TO2 [[count_.store(0,]])
+slat_model_mutant(I20_invalidate_slot_of_another_is_overwritten MODEL invalidate FILE ${header}
+  SCENARIO parallel_ranges_hull REFUTED_BY ${stale}
+  FROM1 [[Range* const slot = find(0)]] TO1 [=[Range* const slot = &slots_[0]]=]
+  FROM2 [[const unsigned left = in_hull_.get() - 1;]] TO2 [[const unsigned left = 1;]])
+slat_model_mutant(I20_invalidate_slot_of_another_is_freed MODEL invalidate FILE ${header} SCENARIO reused_slots
+  REFUTED_BY ${stale}
+  FROM1 [[slot_end == end && (end == 0 || slot_start == start)]] TO1 [[(void)start, (void)slot_start; end == 0 ? slot_end == 0 : slot_end != 0]])
+slat_model_mutant(I20_invalidate_hull_not_widened MODEL invalidate FILE ${header} SCENARIO hull REFUTED_BY ${stale}
+  FROM1 [[hull_end != 0) {]] TO1 [[hull_end == 1) {]])
+slat_model_mutant(I20_invalidate_hull_never_dropped MODEL invalidate FILE ${header} SCENARIO hull REFUTED_BY ${stale}
+  FROM1 [[if (left == 0) hull_.clear();]] TO1 "")
+slat_model_mutant(I20_invalidate_hull_dropped_too_early MODEL invalidate FILE ${header} SCENARIO hull REFUTED_BY ${stale}
+  FROM1 [[if (left == 0) hull_.clear();]] TO1 [[hull_.clear();]])
+slat_model_mutant(I20_invalidate_hull_not_read MODEL invalidate FILE ${header} SCENARIO equal_ranges REFUTED_BY ${stale}
+  FROM1 [[return hull_.covers(start, end);]] TO1 [[return false;]])
 slat_model_mutant(invalidate_waits_on_the_sequence MODEL invalidate FILE ${header} SCENARIO wait_wakes
   REFUTED_BY DEADLOCK
   FROM1 [[const std::uint32_t seen = wakes_.load(std::memory_order_acquire);]]

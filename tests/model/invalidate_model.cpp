@@ -8,7 +8,7 @@
 namespace slat::model {
 namespace {
 
-using Seq = mmu::InvalidateSeqOf<RelacyAtomics, ModelMutex>;
+template <unsigned Slots> using SeqOf = mmu::InvalidateSeqOf<RelacyAtomics, ModelMutex, Slots>;
 using mmu::PageBits;
 using mmu::PageState;
 using mmu::Staleness;
@@ -16,8 +16,9 @@ using mmu::Staleness;
 constexpr int nothing = 0;
 
 /// Guest memory of two pages. `current` says which host page backs each now; it is read without any
-/// order, for the protocol must not need one. `mapped` is the secondary MMU.
-struct Memory {
+/// order, for the protocol must not need one. `mapped` is the secondary MMU. Of the ranges in progress
+/// `Slots` are told apart, the others share a hull.
+template <unsigned Slots> struct Memory {
   explicit Memory(std::uint64_t first_seq) : seq(first_seq) {}
 
   struct Page {
@@ -65,7 +66,7 @@ struct Memory {
   void invalidate(unsigned first, unsigned count) {
     seq.begin(first, first + count);
     zap(first, count);
-    seq.end();
+    seq.end(first, first + count);
   }
 
   void zap(unsigned first, unsigned count) {
@@ -89,7 +90,7 @@ struct Memory {
 
   void at_rest() const { MODEL_CHECK(seq.count() == 0); }
 
-  Seq seq;
+  SeqOf<Slots> seq;
   Page page[2];
   int next_host_page = 1; // these two are the model's own notes, not shared memory
   bool freed[16] = {};
@@ -112,11 +113,12 @@ struct OneInvalidator : Model<OneInvalidator<Faults, Rounds, FirstSeq>, Faults +
 
   void after() { memory.at_rest(); }
 
-  Memory memory{FirstSeq};
+  Memory<1> memory{FirstSeq};
 };
 
-/// Two ranges over the same page in progress at once, one of them wider.
-struct ParallelRanges : Model<ParallelRanges, 3> {
+/// Two ranges over the same page in progress at once, one of them wider: each in a slot, or one in the
+/// hull.
+template <unsigned Slots> struct ParallelRanges : Model<ParallelRanges<Slots>, 3> {
   void setup() { memory.populate(); }
 
   void invariant() { memory.invariant(); }
@@ -132,19 +134,45 @@ struct ParallelRanges : Model<ParallelRanges, 3> {
 
   void after() { memory.at_rest(); }
 
-  Memory memory{0};
+  Memory<Slots> memory{0};
 };
 
-/// The hull: it is widened by a second range, kept while either lasts, and forgotten afterwards.
-struct Hull : Model<Hull, 3> {
+/// Two ranges that are equal, one in the slot and one in the hull: whichever ends first frees the slot.
+struct EqualRanges : Model<EqualRanges, 3> {
   void setup() { memory.populate(); }
 
   void invariant() { memory.invariant(); }
 
   void thread(unsigned index) {
+    for (int i = 0; i < 2; ++i)
+      if (index == 2)
+        (void)memory.fault(0);
+      else
+        memory.invalidate(0, 1);
+  }
+
+  void after() {
+    memory.at_rest();
+    MODEL_CHECK(!memory.seq.in_progress(0, 2));
+  }
+
+  Memory<1> memory{0};
+};
+
+/// Ranges that come and go in the same slots, or in the hull that is widened, kept while any of them
+/// lasts, and forgotten afterwards. In the latter case the only slot is taken.
+template <bool InHull> struct ReusedSlots : Model<ReusedSlots<InHull>, 3> {
+  void setup() {
+    memory.populate();
+    if (InHull) memory.seq.begin(1000, 1001);
+  }
+
+  void invariant() { memory.invariant(); }
+
+  void thread(unsigned index) {
     if (index == 0) {
-      memory.seq.begin(100, 200); // elsewhere: must not stay in the hull of the next
-      memory.seq.end();
+      memory.seq.begin(100, 200); // elsewhere: nothing of it may stay
+      memory.seq.end(100, 200);
       memory.invalidate(0, 1);
     } else if (index == 1) {
       memory.invalidate(1, 1);
@@ -155,13 +183,14 @@ struct Hull : Model<Hull, 3> {
   }
 
   void after() {
-    memory.at_rest();
-    memory.seq.begin(0, 1); // the hull of a lone range is that range
+    memory.seq.begin(0, 1); // and is not in what comes next
     MODEL_CHECK(memory.seq.in_progress(0, 1) && !memory.seq.in_progress(1, 200));
-    memory.seq.end();
+    memory.seq.end(0, 1);
+    if (InHull) memory.seq.end(1000, 1001);
+    memory.at_rest();
   }
 
-  Memory memory{0};
+  Memory<InHull ? 1 : 2> memory{0};
 };
 
 /// A range inside another of the same thread: it is over only when both are.
@@ -178,14 +207,14 @@ struct NestedRanges : Model<NestedRanges, 2> {
     }
     memory.seq.begin(0, 1);
     memory.seq.begin(1, 2);
-    memory.seq.end();
+    memory.seq.end(1, 2);
     memory.zap(0, 1);
-    memory.seq.end();
+    memory.seq.end(0, 1);
   }
 
   void after() { memory.at_rest(); }
 
-  Memory memory{0};
+  Memory<1> memory{0};
 };
 
 /// wait() ends as soon as, and not before, the range it began to wait for is over. A waiter that
@@ -196,11 +225,11 @@ struct WaitWakes : Model<WaitWakes<Waiters, Ranges>, Waiters + 1> {
     if (index != 0) return seq.wait(0, 1);
     for (int i = 0; i < Ranges; ++i) {
       seq.begin(0, 1);
-      seq.end();
+      seq.end(0, 1);
     }
   }
 
-  Seq seq{0};
+  SeqOf<1> seq{0};
 };
 
 constexpr std::uint64_t before_wrap = ~std::uint64_t(0);
@@ -208,8 +237,11 @@ constexpr std::uint64_t before_wrap = ~std::uint64_t(0);
 constexpr Scenario scenarios[] = {
     MODEL_SCENARIO("one_invalidator", OneInvalidator<2, 2, before_wrap>),
     MODEL_SMALL_SCENARIO("one_fault", OneInvalidator<1, 1, 0>),
-    MODEL_SCENARIO("parallel_ranges", ParallelRanges),
-    MODEL_SCENARIO("hull", Hull),
+    MODEL_SCENARIO("parallel_ranges", ParallelRanges<2>),
+    MODEL_SCENARIO("parallel_ranges_hull", ParallelRanges<1>),
+    MODEL_SCENARIO("equal_ranges", EqualRanges),
+    MODEL_SCENARIO("reused_slots", ReusedSlots<false>),
+    MODEL_SCENARIO("hull", ReusedSlots<true>),
     MODEL_SCENARIO("nested_ranges", NestedRanges),
     MODEL_SCENARIO("wait_wakes", WaitWakes<2, 2>),
     MODEL_SMALL_SCENARIO("wait_wakes_one", WaitWakes<1, 1>),
