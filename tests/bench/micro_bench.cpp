@@ -1,16 +1,24 @@
 // What the hot paths of mmu/ cost, one thread and several. slat_micro_bench --benchmark_filter=... --benchmark_repetitions=9
-#include "mmu/fault.hpp"
+#include "mmu/address_space.hpp"
 #include "mmu/rcu.hpp"
 #include "mmu/srcu.hpp"
+#include "mmu/vma_lock/per_vma_lock.hpp"
 #include "mmu/zero_source.hpp"
 
 #include <benchmark/benchmark.h>
+#include <map>
 #include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace {
 
 using namespace slat::mmu;
+using Vma = PerVmaRefcount::Vma;
+using VmaCache = TypeStableCache<Vma>;
 
 void rcu_section(benchmark::State& state) {
   for (auto _ : state) {
@@ -132,70 +140,96 @@ class NullMmu final : public SecondaryMmu {
   }
 };
 
-/// An address space of `vmas` one-page mappings with gaps, all present.
+/// An address space of `vmas` one-page mappings that do not merge, all present.
 struct Space {
-  explicit Space(std::size_t vmas) {
-    backing.reset(*Backing::create("bench", vmas * page_size, std::make_unique<ZeroSource>()));
+  Space(VmaLockDesign design, std::size_t vmas)
+      : owner(*AddressSpace::create(
+            {.vma_lock = design, .vma_limit = ~std::size_t(0) >> 1, .window = 4 * vmas * page_size},
+            counters)),
+        mm(*owner) {
+    backing.reset(*Backing::create("bench", 2 * vmas * page_size, std::make_unique<ZeroSource>()));
+    std::mt19937_64 random(1);
     for (std::size_t i = 0; i < vmas; ++i) {
       const std::uintptr_t address =
-          *mm.map({.length = page_size, .backing = backing.get(), .pgoff = i});
+          *mm.map({.length = page_size, .backing = backing.get(), .pgoff = 2 * i});
       addresses.push_back(address);
       (void)handle_mm_fault(mm, {.address = address, .access = vm_write});
     }
+    for (std::size_t i = 0; i < 4096; ++i) keys.push_back(addresses[random() % vmas]);
   }
 
   Counters counters;
   BackingRef backing;
-  std::unique_ptr<AddressSpace> owned = *AddressSpace::create({}, counters);
-  AddressSpace& mm = *owned;
+  std::unique_ptr<AddressSpace> owner;
+  AddressSpace& mm;
   std::vector<std::uintptr_t> addresses;
+  std::vector<std::uintptr_t> keys; // uniformly random
 };
 
-Space& shared_space() {
-  static Space space(64);
-  return space;
+/// Arguments: the design, the number of VMAs.
+Space& shared_space(const benchmark::State& state) {
+  static std::mutex mutex;
+  static std::map<std::pair<std::int64_t, std::int64_t>, std::unique_ptr<Space>> spaces;
+  const std::lock_guard guard(mutex);
+  std::unique_ptr<Space>& space = spaces[{state.range(0), state.range(1)}];
+  if (!space)
+    space = std::make_unique<Space>(VmaLockDesign(state.range(0)), std::size_t(state.range(1)));
+  return *space;
 }
 
+void every_design(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"design", "vmas"});
+  for (const VmaLockDesign design : all_vma_lock_designs)
+    for (const std::int64_t vmas : {16, 1000, 10000}) benchmark->Args({std::int64_t(design), vmas});
+  benchmark->ThreadRange(1, 2);
+}
+
+/// Lookup, read lock and unlock.
 void lock_vma_under_rcu(benchmark::State& state) {
-  Space& space = shared_space();
+  Space& space = shared_space(state);
+  const Srcu::ReadGuard section(space.mm.fault_srcu());
   std::size_t i = std::size_t(state.thread_index()) * 7;
   for (auto _ : state) {
-    VmaTicket ticket = space.mm.lock_vma_under_rcu(space.addresses[i++ % space.addresses.size()]);
+    const VmaTicket ticket = space.mm.lock_vma_under_rcu(space.keys[i++ % space.keys.size()]);
     space.mm.vma_end_read(ticket);
   }
+  state.SetLabel(std::string(to_string(space.mm.vma_lock())));
 }
 
-BENCHMARK(lock_vma_under_rcu)->ThreadRange(1, 2);
-
-void lock_vma_under_mm_lock(benchmark::State& state) {
-  Space& space = shared_space();
-  std::size_t i = std::size_t(state.thread_index()) * 7;
-  for (auto _ : state) {
-    VmaTicket ticket =
-        space.mm.lock_vma_under_mm_lock(space.addresses[i++ % space.addresses.size()]);
-    space.mm.vma_end_read(ticket);
-  }
-}
-
-BENCHMARK(lock_vma_under_mm_lock)->ThreadRange(1, 2);
+BENCHMARK(lock_vma_under_rcu)->Apply(every_design);
 
 void fault_on_a_present_page(benchmark::State& state) {
-  Space& space = shared_space();
+  Space& space = shared_space(state);
   NullMmu mmu;
   std::size_t i = std::size_t(state.thread_index()) * 7;
   for (auto _ : state)
-    benchmark::DoNotOptimize(handle_mm_fault(
-        space.mm, {.address = space.addresses[i++ % space.addresses.size()], .mmu = &mmu}));
+    benchmark::DoNotOptimize(
+        handle_mm_fault(space.mm, {.address = space.keys[i++ % space.keys.size()], .mmu = &mmu}));
+  state.SetLabel(std::string(to_string(space.mm.vma_lock())));
 }
 
-BENCHMARK(fault_on_a_present_page)->ThreadRange(1, 2);
+BENCHMARK(fault_on_a_present_page)->Apply(every_design);
 
 void zap_of_one_page(benchmark::State& state) {
-  Space& space = shared_space();
+  Space& space = shared_space(state);
   for (auto _ : state)
     benchmark::DoNotOptimize(space.mm.advise(space.addresses[0], page_size, Advice::dontneed));
+  state.SetLabel(std::string(to_string(space.mm.vma_lock())));
 }
 
-BENCHMARK(zap_of_one_page);
+BENCHMARK(zap_of_one_page)->ArgNames({"design", "vmas"})->ArgsProduct({{0, 1, 2, 3}, {1000}});
+
+/// map and unmap of one page, which no system call of slat's own can avoid.
+void map_unmap(benchmark::State& state) {
+  Space& space = shared_space(state);
+  BackingRef backing(*Backing::create("bench-map", page_size, std::make_unique<ZeroSource>()));
+  for (auto _ : state) {
+    const auto at = space.mm.map({.length = page_size, .backing = backing.get()});
+    benchmark::DoNotOptimize(space.mm.unmap(*at, page_size));
+  }
+  state.SetLabel(std::string(to_string(space.mm.vma_lock())));
+}
+
+BENCHMARK(map_unmap)->ArgNames({"design", "vmas"})->ArgsProduct({{0, 1, 2, 3}, {1000}});
 
 } // namespace
