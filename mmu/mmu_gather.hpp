@@ -47,17 +47,17 @@ class [[nodiscard]] FlushedPages {
 
 class MmuGather {
  public:
-  /// Of [start, end) in the guest view. `flushers` outlive it.
+  /// Of [start, end) in the guest view. `flushers` outlive it. Makes room for `expected` runs: throws
+  /// std::bad_alloc, which add() of that many then does not.
   MmuGather(std::span<TlbFlusher* const> flushers, Counters& counters, std::uintptr_t start,
-            std::uintptr_t end)
-      : flushers_(flushers), counters_(&counters), start_(start), end_(end) {}
+            std::uintptr_t end, std::size_t expected = 0)
+      : flushers_(flushers), counters_(&counters), start_(start), end_(end) {
+    runs_.reserve(expected);
+  }
 
   MmuGather(const MmuGather&) = delete;
   MmuGather& operator=(const MmuGather&) = delete;
   ~MmuGather();
-
-  /// Room for so many runs. Throws std::bad_alloc, which add() then does not.
-  void expect(std::size_t runs) { runs_.reserve(runs); }
 
   /// Pages that were cut off. Their backing has a reference until FlushedPages is finished.
   void add(Backing& backing, PageRun pages) { runs_.push_back({&backing, pages}); }
