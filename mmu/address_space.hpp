@@ -46,8 +46,8 @@ struct MoveRequest {
   std::uint64_t new_length =
       0;                 // longer: more of the same backing, if address and new end are one VMA
   bool may_move = false; // if it cannot grow where it is
-  std::optional<std::uintptr_t> to;  // exactly there; VMAs in the way are unmapped
-  std::size_t alignment = page_size; // where the place is free to choose
+  std::optional<std::uintptr_t> to = {}; // exactly there; VMAs in the way are unmapped
+  std::size_t alignment = page_size;     // where the place is free to choose
 };
 
 enum class Advice {

@@ -131,7 +131,7 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request
   if (auto ready = change.prepare(coalesced(after), options_.vma_limit); !ready)
     return forward(ready);
   if (auto allowed = check_limits(change); !allowed) return forward(allowed);
-  journal.expect(moving.size() + tail.size() + 2 * victims.size() + 3);
+  journal.expect(2 * moving.size() + tail.size() + 2 * victims.size() + 3);
   leaving.begin(moving, InvalidateEvent::move, Departure::Fills::let_go_on);
   leaving_tail.begin(tail, InvalidateEvent::unmap, Departure::Fills::wait_for);
   leaving_victims.begin(victims, InvalidateEvent::unmap, Departure::Fills::wait_for);

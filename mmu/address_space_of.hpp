@@ -84,7 +84,7 @@ template <class Operation> auto no_throw(Operation operation) -> decltype(operat
   try {
     return operation();
   } catch (const std::bad_alloc&) {
-    return fail(Errc::no_memory, ENOMEM, "no memory to plan a change of the map");
+    return fail(Errc::no_memory, ENOMEM, "out of memory"); // short: allocates nothing
   }
 }
 

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -60,9 +61,9 @@ void* aligned_reservation(std::size_t length, std::size_t alignment) {
 
 } // namespace
 
-void fail_call(unsigned n, int error) {
-  fail_countdown = n;
+unsigned fail_call(unsigned n, int error) {
   fail_error = error;
+  return std::exchange(fail_countdown, n);
 }
 
 Result<int> create_memfd(const std::string& name, std::uint64_t bytes) {

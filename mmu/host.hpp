@@ -67,6 +67,7 @@ Result<void> populate(std::uintptr_t address, std::size_t length);
 Result<void> punch(int fd, std::uint64_t offset, std::uint64_t length);
 
 /// Tests: the n-th call of this thread from now on fails with `error`, once; n = 0 switches it off.
-void fail_call(unsigned n, int error);
+/// Returns what was left of the last order: 0 if its call has failed by now.
+unsigned fail_call(unsigned n, int error);
 
 } // namespace slat::mmu::host

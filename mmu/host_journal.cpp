@@ -117,9 +117,17 @@ Result<void> HostJournal::set_flags(const VmaViews& before, std::uint32_t mask,
 Result<void> HostJournal::move(const VmaViews& views, std::uintptr_t to) {
   for (const VmaView& view : views) {
     const std::uintptr_t target = to + (view.start - views.front().start);
+    const bool locked = (view.flags & vm_locked) != 0;
+    if (locked) {
+      // MREMAP_DONTUNMAP unlocks all of the host's mapping, of which this may be a part.
+      note({Kind::flags, view, 0, vm_locked});
+      if (auto unlocked = host::unlock(view.start, view.bytes()); !unlocked) return unlocked;
+    }
     auto moved = host::move(view.start, view.bytes(), target);
     if (!moved) return moved;
     note({Kind::moved, view, target});
+    if (locked)
+      if (auto relocked = host::lock(target, view.bytes()); !relocked) return relocked;
     // The host has left a mapping of the same memory behind, through which a guest could still reach
     // it after the range has ended.
     if (auto reserved = host::reserve(view.start, view.bytes()); !reserved)
@@ -144,7 +152,9 @@ void HostJournal::undo(const Step& step) {
     undone = set_host_flags(view, view.flags, step.flags).has_value();
     break;
   case Kind::moved:
-    undone = host::move(step.to, view.bytes(), view.start).has_value() &&
+    undone = ((view.flags & vm_locked) == 0 ||
+              host::unlock(step.to, view.bytes()).has_value()) && // see move()
+             host::move(step.to, view.bytes(), view.start).has_value() &&
              host::reserve(step.to, view.bytes()).has_value() &&
              (guard_ == nullptr || guard_->guard(view.start, view.bytes()).has_value());
     break;
