@@ -63,7 +63,7 @@ Result<void> AddressSpaceOf<D>::discard(std::uintptr_t start, std::uintptr_t end
                   remove ? Departure::Fills::wait_for : Departure::Fills::let_go_on);
   if (auto zapped = host::zap(start, end - start); !zapped) return zapped;
   if (remove)
-    departure.free();
+    departure.free(FlushedPages::Content::removed);
   else
     departure.keep();
   if (advice == Advice::pageout)

@@ -39,10 +39,10 @@ class Departure {
   }
 
   /// The guest view of them is gone: flush, free, end of the range.
-  void free() {
+  void free(FlushedPages::Content content = FlushedPages::Content::unmapped) {
     if (!gather_) return;
     for (const VmaView& view : *views_) gather_->add(*view.backing, view.pages());
-    gather_->flush().free();
+    gather_->flush().free(content);
     end();
   }
 

@@ -21,10 +21,12 @@ class [[nodiscard]] FlushedPages {
   FlushedPages& operator=(FlushedPages&&) = delete;
   ~FlushedPages();
 
+  enum class Content { unmapped, removed }; // unmapped: a shared file keeps it
+
   /// Gives the pages back to the host and empties their page words. Where the host refuses, they are
   /// zeroed instead and only the memory is not won back (unfreed_pages). May sleep; no page lock held,
   /// and the VMAs are write-locked or gone, so that nobody fills a page meanwhile.
-  void free();
+  void free(Content content = Content::unmapped);
 
   /// Nothing is freed: the pages keep their data (zap).
   void keep() { finished_ = true; }
