@@ -97,9 +97,10 @@ class Fuzz {
     before_ = model_;
     const bool host_fails = operation.fail != 0 && operation.fail < 64;
     if (host_fails) host::fail_call(operation.fail, ENOMEM);
+    host_failed_ = host_failed_ || host_fails; // it may have kept address space reserved
     if (operation.fail >= 64 && operation.fail < 128)
       fail_allocation(unsigned(operation.fail) - 63);
-    unhindered_ = operation.fail == 0 && options_.vma_limit > stretch_pages * 2 &&
+    unhindered_ = operation.fail == 0 && !host_failed_ && options_.vma_limit > stretch_pages * 2 &&
                   options_.commit_limit == 0 && options_.locked_limit == 0 && options_.window == 0;
     const bool good = apply(operation);
     host::fail_call(0, 0);
@@ -275,6 +276,7 @@ class Fuzz {
         free = free && !(mapped.backing == backing && mapped.page >= pgoff && mapped.page < end);
         free = free && (anywhere || replace || address < start || address >= start + length);
       }
+      if (free && unhindered_) std::fprintf(stderr, "%s\n", where.error().message.c_str());
       expect(!free || !unhindered_, "a map fails for nothing");
       return false;
     }
@@ -305,7 +307,7 @@ class Fuzz {
       const bool apart = request.to && (*request.to >= start + length ||
                                         start >= *request.to + request.new_length);
       expect(!mapped || !apart || request.new_length > length || !unhindered_,
-             "a move fails for nothing");
+             (where.error().message + ": a move fails for nothing").c_str());
       return false;
     }
     expect(mapped, "a hole is moved");
@@ -407,6 +409,7 @@ class Fuzz {
   Model model_;
   Model before_;
   std::vector<Mapped> gone_;
+  bool host_failed_ = false;
   bool unhindered_ = false; // no failure is planned, and no limit set
   std::array<std::array<std::byte, backing_pages>, 2> content_{}; // each byte of the page
 };
