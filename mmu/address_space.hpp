@@ -83,7 +83,7 @@ class AddressSpace {
   // ---- host-side changes. All may sleep; no mmu lock may be held. All or nothing.
 
   /// Maps a part of a backing into the guest view; returns where. Nothing is populated. A page of a
-  /// backing is mapped once at most: Errc::exists.
+  /// backing is mapped once at most, also if what maps it would be replaced: Errc::exists.
   virtual Result<std::uintptr_t> map(const MapRequest& request) = 0;
 
   /// Unmaps [address, address + length), splitting VMAs at its ends, and frees its pages. Holes are

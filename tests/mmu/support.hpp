@@ -28,6 +28,18 @@ inline constexpr bool checked_build = true;
 inline constexpr bool checked_build = false;
 #endif
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#else
+inline constexpr bool sanitized = false;
+#endif
+
 /// Closed until open(); wait() fails the process rather than hang for ever.
 class Latch {
  public:
@@ -83,7 +95,8 @@ bool host_pte_present(std::uintptr_t address);
 std::set<std::uintptr_t> host_locked_pages(const std::string& name);
 
 /// Bytes of address space that this process keeps without memory behind it (PROT_NONE); of [start,
-/// end) alone, if that is not empty.
+/// end) alone, if that is not empty. Of the whole process it says nothing under sanitizers, which set
+/// aside and use up their own.
 std::uint64_t reserved_bytes(std::uintptr_t start = 0, std::uintptr_t end = 0);
 
 /// Pages of the memfd that are not holes.
