@@ -5,10 +5,20 @@
 #include <new>
 #include <utility>
 
+// TSan's own cannot be replaced; those who need it skip.
+#if defined(__SANITIZE_THREAD__)
+#define SLAT_KEEP_NEW
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define SLAT_KEEP_NEW
+#endif
+#endif
+
 namespace {
 
 thread_local unsigned countdown = 0;
 
+#ifndef SLAT_KEEP_NEW
 void* take(std::size_t bytes, std::size_t alignment) noexcept {
   if (countdown != 0 && --countdown == 0) return nullptr;
   if (bytes == 0) bytes = 1;
@@ -21,9 +31,11 @@ void* take_or_throw(std::size_t bytes, std::size_t alignment = 1) {
   if (block == nullptr) throw std::bad_alloc();
   return block;
 }
+#endif
 
 } // namespace
 
+#ifndef SLAT_KEEP_NEW
 // All forms: the sanitizers' own forms do not call each other.
 void* operator new(std::size_t bytes) {
   return take_or_throw(bytes);
@@ -88,6 +100,8 @@ void operator delete(void* block, const std::nothrow_t&) noexcept {
 void operator delete[](void* block, const std::nothrow_t&) noexcept {
   std::free(block);
 }
+
+#endif
 
 namespace slat::mmu::testing {
 
