@@ -40,6 +40,10 @@ Result<void> check_range(std::uintptr_t address, std::uint64_t length) {
 
 Result<std::unique_ptr<AddressSpace>> AddressSpace::create(const AddressSpaceOptions& options,
                                                            Counters& counters) {
+  if (options.window % page_size != 0)
+    return fail(
+        Errc::invalid_argument, 0,
+        fmt::format("a window of {} bytes is not a multiple of the page size", options.window));
   HostWindow window;
   if (options.window != 0) {
     constexpr std::size_t huge_page = std::size_t(1) << 21;
@@ -47,14 +51,19 @@ Result<std::unique_ptr<AddressSpace>> AddressSpace::create(const AddressSpaceOpt
     if (!start) return forward(start);
     window = {*start, *start + options.window};
   }
-  switch (options.vma_lock) {
+  auto mm = no_throw([&]() -> Result<std::unique_ptr<AddressSpace>> {
+    switch (options.vma_lock) {
 #define SLAT_MAKE(Design)                                                                          \
   case Design::kind:                                                                               \
     return std::make_unique<AddressSpaceOf<Design>>(options, counters, window);
-    SLAT_FOR_EACH_DESIGN(SLAT_MAKE)
+      SLAT_FOR_EACH_DESIGN(SLAT_MAKE)
 #undef SLAT_MAKE
-  }
-  return fail(Errc::invalid_argument, 0, "no such design of VMA locks");
+    default:
+      return fail(Errc::invalid_argument, 0, "no such design of VMA locks");
+    }
+  });
+  if (!mm && options.window != 0) (void)host::unmap(window.start, options.window);
+  return mm;
 }
 
 template <class D> AddressSpaceOf<D>::~AddressSpaceOf() {
@@ -156,6 +165,7 @@ template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::map(const MapReques
 template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::map_locked(const MapRequest& request) {
   auto place = choose_place(request);
   if (!place) return place;
+  Departure departure(*this);
   HostJournal journal(window_, options_.guard);
   journal.expect(1);
   if (*place == 0) place = journal.reserve(request.length, request.alignment);
@@ -176,9 +186,8 @@ template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::map_locked(const Ma
       !ready)
     return forward(ready);
   if (auto allowed = check_limits(change); !allowed) return forward(allowed);
-  journal.expect(2 * victims.size() + 2);
-  Departure departure(*this, victims);
-  departure.begin(InvalidateEvent::unmap);
+  journal.expect(2 * victims.size() + 3);
+  departure.begin(victims, InvalidateEvent::unmap, Departure::Fills::wait_for);
   if (auto taken = journal.unmap(victims); !taken) return forward(taken);
   if (request.address != 0)
     if (auto free = journal.reserve_between(victims, fresh.start, fresh.end); !free)
@@ -210,10 +219,10 @@ Result<void> AddressSpaceOf<D>::unmap_locked(std::uintptr_t start, std::uintptr_
   if (gone.empty()) return {};
   if (auto ready = change.prepare(cut(change.before(), start, end), options_.vma_limit); !ready)
     return ready;
+  Departure departure(*this);
   HostJournal journal(window_, options_.guard);
   journal.expect(gone.size());
-  Departure departure(*this, gone);
-  departure.begin(InvalidateEvent::unmap);
+  departure.begin(gone, InvalidateEvent::unmap, Departure::Fills::wait_for);
   if (auto unmapped = journal.unmap_at_last(gone); !unmapped) return unmapped;
   departure.free();
   commit(change);

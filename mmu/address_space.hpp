@@ -47,8 +47,8 @@ struct MoveRequest {
   std::uint64_t new_length =
       0;                 // longer: more of the same backing, if address and new end are one VMA
   bool may_move = false; // if it cannot grow where it is
-  std::optional<std::uintptr_t> to;  // exactly there; VMAs in the way are unmapped
-  std::size_t alignment = page_size; // where the place is free to choose
+  std::optional<std::uintptr_t> to = {}; // exactly there; VMAs in the way are unmapped
+  std::size_t alignment = page_size;     // where the place is free to choose
 };
 
 enum class Advice {
@@ -84,7 +84,7 @@ class AddressSpace {
   // ---- host-side changes. All may sleep; no mmu lock may be held. All or nothing.
 
   /// Maps a part of a backing into the guest view; returns where. Nothing is populated. A page of a
-  /// backing is mapped once at most: Errc::exists.
+  /// backing is mapped once at most, also if what maps it would be replaced: Errc::exists.
   virtual Result<std::uintptr_t> map(const MapRequest& request) = 0;
 
   /// Unmaps [address, address + length), splitting VMAs at its ends, and frees its pages. Holes are

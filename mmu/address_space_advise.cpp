@@ -1,5 +1,6 @@
 // advise: discarding, aging and filling.
 #include "mmu/address_space_of.hpp"
+#include "mmu/departure.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
 
 #include <fmt/format.h>
@@ -62,21 +63,14 @@ Result<void> AddressSpaceOf<D>::discard(std::uintptr_t start, std::uintptr_t end
                         [&](const auto& entry) { design_.vma_start_write(*entry.value); });
 
   const bool remove = advice == Advice::remove;
-  MmuGather gather(flushers_, *counters_, start, end);
-  gather.expect(views.size());
-  const NotifierChain::Scope scope = notifiers_.invalidate_range({start, end, event_of(advice)});
-  wait_for_page_owners(views, remove, PageBits::installed);
-  if (auto zapped = host::zap(start, end - start); !zapped) {
-    gather.flush().keep();
-    return zapped;
-  }
+  Departure departure(*this);
+  departure.begin(views, event_of(advice),
+                  remove ? Departure::Fills::wait_for : Departure::Fills::let_go_on);
+  if (auto zapped = host::zap(start, end - start); !zapped) return zapped;
   if (remove)
-    for (const VmaView& view : views) gather.add(*view.backing, view.pages());
-  FlushedPages flushed = gather.flush();
-  if (remove)
-    flushed.free();
+    departure.free(FlushedPages::Content::removed);
   else
-    flushed.keep();
+    departure.keep();
   if (advice == Advice::pageout)
     for (const VmaView& view : views) // only the host view maps them now; a hint, so no errors
       (void)host::pageout(reinterpret_cast<std::uintptr_t>(view.backing->host_view(view.pgoff)),
@@ -106,7 +100,7 @@ Result<void> AddressSpaceOf<D>::fill_range(std::uintptr_t start, std::uintptr_t 
     if (auto mapped = all_mapped(start, end); !mapped) return forward(mapped);
   }
   constexpr std::uintptr_t batch = 64 * page_size;
-  for (std::uintptr_t at = start; at < end; at += page_size) {
+  for (std::uintptr_t at = start; at < end;) {
     const FaultOutcome outcome = handle_fault({.address = at,
                                                .access = vm_none,
                                                .mmu = mmu,
@@ -114,6 +108,7 @@ Result<void> AddressSpaceOf<D>::fill_range(std::uintptr_t start, std::uintptr_t 
                                                .around_end = std::min(end, at + batch)});
     switch (outcome.result) {
     case FaultResult::done:
+      at = std::max(at + page_size, outcome.installed_end);
       break;
     case FaultResult::no_vma:
       return fail(Errc::not_mapped, 0, fmt::format("nothing is mapped at {:#x}", at));

@@ -1,5 +1,6 @@
 // protect, lock and unlock: changes of a VMA's flags.
 #include "mmu/address_space_of.hpp"
+#include "mmu/departure.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
 
 #include <fmt/format.h>
@@ -18,22 +19,15 @@ Result<void> AddressSpaceOf<D>::set_flags(std::uintptr_t start, std::uintptr_t e
       !ready)
     return ready;
   if (auto allowed = check_limits(change); !allowed) return allowed;
+  Departure departure(*this);
   HostJournal journal(window_, options_.guard);
   journal.expect(views.size());
 
   // Locking takes no access away: nobody has to be told.
-  const bool access = (mask & vm_access_flags) != 0;
-  std::optional<MmuGather> gather;
-  std::optional<NotifierChain::Scope> scope;
-  if (access) {
-    gather.emplace(flushers_, *counters_, start, end);
-    scope.emplace(notifiers_.invalidate_range({start, end, InvalidateEvent::protect}));
-    wait_for_page_owners(views, false, PageBits::installed);
-  }
-  auto set = journal.set_flags(views, mask, flags);
-  if (gather) gather->flush().keep();
-  if (!set) return set;
-  scope.reset();
+  if ((mask & vm_access_flags) != 0)
+    departure.begin(views, InvalidateEvent::protect, Departure::Fills::let_go_on);
+  if (auto set = journal.set_flags(views, mask, flags); !set) return set;
+  departure.keep();
   commit(change);
   journal.keep();
   return {};
@@ -55,15 +49,23 @@ template <class D>
 Result<void> AddressSpaceOf<D>::lock(std::uintptr_t address, std::uint64_t length) {
   if (auto ok = check_range(address, length); !ok) return ok;
   const std::uintptr_t end = address + length;
-  // The content first: what cannot be filled cannot be locked either. A page that is discarded before
-  // the flag stands is filled again below.
-  if (auto filled = fill_range(address, end, nullptr); !filled) return filled;
-  auto locked = no_throw([&]() -> Result<void> {
-    const WriteGuard guard(design_);
-    return set_flags(address, end, vm_locked, vm_locked);
+  return no_throw([&]() -> Result<void> {
+    // The content first: what cannot be filled cannot be locked either.
+    if (auto filled = fill_range(address, end, nullptr); !filled) return filled;
+    {
+      const WriteGuard guard(design_);
+      if (auto locked = set_flags(address, end, vm_locked, vm_locked); !locked) return locked;
+    }
+    fill_locked(address, end); // what was discarded before the flag stood
+    return {};
   });
-  if (locked) (void)fill_range(address, end, nullptr); // an unmap may have come in between
-  return locked;
+}
+
+template <class D> void AddressSpaceOf<D>::fill_locked(std::uintptr_t start, std::uintptr_t end) {
+  try {
+    (void)fill_range(start, end, nullptr); // where it fails, the next access says why
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 template <class D>
@@ -79,6 +81,7 @@ Result<void> AddressSpaceOf<D>::unlock(std::uintptr_t address, std::uint64_t len
   template Result<void> AddressSpaceOf<Design>::protect(std::uintptr_t, std::uint64_t,             \
                                                         std::uint32_t);                            \
   template Result<void> AddressSpaceOf<Design>::lock(std::uintptr_t, std::uint64_t);               \
+  template void AddressSpaceOf<Design>::fill_locked(std::uintptr_t, std::uintptr_t);               \
   template Result<void> AddressSpaceOf<Design>::unlock(std::uintptr_t, std::uint64_t);
 SLAT_FOR_EACH_DESIGN(SLAT_INSTANTIATE)
 #undef SLAT_INSTANTIATE

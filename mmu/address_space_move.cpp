@@ -15,6 +15,8 @@ Result<void> check_move(const MoveRequest& request) {
   if (auto ok = check_range(request.address, request.old_length); !ok) return ok;
   if (auto ok = check_range(request.to.value_or(request.address), request.new_length); !ok)
     return ok;
+  if (request.to && *request.to == 0)
+    return fail(Errc::invalid_argument, 0, "nothing can be moved to address 0");
   if (request.alignment < page_size || !std::has_single_bit(request.alignment))
     return fail(Errc::invalid_argument, 0,
                 fmt::format("{} is not a usable alignment", request.alignment));
@@ -46,33 +48,46 @@ Result<VmaView> growth_of(const MoveRequest& request, const VmaViews& views) {
 template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::move(const MoveRequest& request) {
   if (auto ok = check_move(request); !ok) return forward(ok);
   return no_throw([&]() -> Result<std::uintptr_t> {
-    const WriteGuard guard(design_);
-    const std::uintptr_t start = request.address;
-    const std::uintptr_t old_end = start + request.old_length;
-    auto views = all_mapped(start, old_end);
-    if (!views) return forward(views);
-    auto growth = growth_of(request, *views);
-    if (!growth) return forward(growth);
-    if (request.to) return move_locked(request, *growth);
-    if (request.new_length == request.old_length) return start;
-    if (request.new_length < request.old_length) {
-      auto shrunk = unmap_locked(start + request.new_length, old_end);
-      if (!shrunk) return forward(shrunk);
-      return start;
+    Result<std::uintptr_t> moved;
+    bool locked = false;
+    {
+      const WriteGuard guard(design_);
+      moved = move_or_resize(request);
+      if (!moved || request.new_length <= request.old_length) return moved;
+      locked = (design_.tree.find(*moved)->view().flags & vm_locked) != 0;
     }
-    auto grown = map_locked({.address = growth->start,
-                             .length = growth->bytes(),
-                             .flags = growth->flags,
-                             .backing = growth->backing,
-                             .pgoff = growth->pgoff});
-    if (grown) return start;
-    if (grown.error().code != Errc::exists) return grown;
-    // A neighbour is in the way, or the pages behind are mapped elsewhere; then moving fails too.
-    if (request.may_move) return move_locked(request, *growth);
-    return fail(Errc::no_memory, ENOMEM,
-                fmt::format("{:#x} cannot grow to {} bytes where it is: {}", start,
-                            request.new_length, grown.error().message));
+    if (locked) fill_locked(*moved + request.old_length, *moved + request.new_length);
+    return moved;
   });
+}
+
+template <class D>
+Result<std::uintptr_t> AddressSpaceOf<D>::move_or_resize(const MoveRequest& request) {
+  const std::uintptr_t start = request.address;
+  const std::uintptr_t old_end = start + request.old_length;
+  auto views = all_mapped(start, old_end);
+  if (!views) return forward(views);
+  auto growth = growth_of(request, *views);
+  if (!growth) return forward(growth);
+  if (request.to) return move_locked(request, *growth);
+  if (request.new_length == request.old_length) return start;
+  if (request.new_length < request.old_length) {
+    auto shrunk = unmap_locked(start + request.new_length, old_end);
+    if (!shrunk) return forward(shrunk);
+    return start;
+  }
+  auto grown = map_locked({.address = growth->start,
+                           .length = growth->bytes(),
+                           .flags = growth->flags,
+                           .backing = growth->backing,
+                           .pgoff = growth->pgoff});
+  if (grown) return start;
+  if (grown.error().code != Errc::exists) return grown;
+  // A neighbour is in the way, or the pages behind are mapped elsewhere; then moving fails too.
+  if (request.may_move) return move_locked(request, *growth);
+  return fail(Errc::no_memory, ENOMEM,
+              fmt::format("{:#x} cannot grow to {} bytes where it is: {}", start,
+                          request.new_length, grown.error().message));
 }
 
 template <class D>
@@ -80,6 +95,9 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request
   const std::uintptr_t start = request.address;
   const std::uintptr_t old_end = start + request.old_length;
   const std::uintptr_t kept_end = start + std::min(request.old_length, request.new_length);
+  Departure leaving(*this); // of the pages that move: they stay, their translations go
+  Departure leaving_tail(*this);
+  Departure leaving_victims(*this);
   HostJournal journal(window_, options_.guard);
   journal.expect(1);
   auto to = choose_place({.address = request.to.value_or(0),
@@ -113,16 +131,10 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request
   if (auto ready = change.prepare(coalesced(after), options_.vma_limit); !ready)
     return forward(ready);
   if (auto allowed = check_limits(change); !allowed) return forward(allowed);
-  journal.expect(moving.size() + tail.size() + 2 * victims.size() + 2);
-  Departure leaving_tail(*this, tail);
-  Departure leaving_victims(*this, victims);
-
-  MmuGather gather(flushers_, *counters_, start, kept_end); // the pages stay, translations go
-  NotifierChain::Scope scope =
-      notifiers_.invalidate_range({start, kept_end, InvalidateEvent::move});
-  wait_for_page_owners(moving, false, PageBits::installed);
-  leaving_tail.begin(InvalidateEvent::unmap);
-  leaving_victims.begin(InvalidateEvent::unmap);
+  journal.expect(2 * moving.size() + tail.size() + 2 * victims.size() + 3);
+  leaving.begin(moving, InvalidateEvent::move, Departure::Fills::let_go_on);
+  leaving_tail.begin(tail, InvalidateEvent::unmap, Departure::Fills::wait_for);
+  leaving_victims.begin(victims, InvalidateEvent::unmap, Departure::Fills::wait_for);
   const auto change_host = [&]() -> Result<void> {
     if (auto taken = journal.unmap(victims); !taken) return taken;
     if (request.to)
@@ -131,12 +143,10 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request
     if (auto moved = journal.move(moving, *to); !moved) return moved;
     return grows ? journal.map(growth) : Result<void>();
   };
-  auto changed = change_host();
-  gather.flush().keep();
-  if (!changed) return forward(changed);
+  if (auto changed = change_host(); !changed) return forward(changed);
   leaving_victims.free();
   leaving_tail.free();
-  scope.end();
+  leaving.keep();
   commit(change);
   leaving_victims.unreserve();
   leaving_tail.unreserve();
@@ -146,7 +156,8 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request
 }
 
 #define SLAT_INSTANTIATE(Design)                                                                   \
-  template Result<std::uintptr_t> AddressSpaceOf<Design>::move(const MoveRequest&);
+  template Result<std::uintptr_t> AddressSpaceOf<Design>::move(const MoveRequest&);                \
+  template Result<std::uintptr_t> AddressSpaceOf<Design>::move_or_resize(const MoveRequest&);
 SLAT_FOR_EACH_DESIGN(SLAT_INSTANTIATE)
 #undef SLAT_INSTANTIATE
 

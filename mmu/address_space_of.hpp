@@ -53,6 +53,7 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   using Change = VmaChange<D>;
   using Neighbours = typename Change::Neighbours;
 
+  Result<std::uintptr_t> move_or_resize(const MoveRequest& request) SLAT_REQUIRES(design_.mm_lock);
   Result<std::uintptr_t> map_locked(const MapRequest& request) SLAT_REQUIRES(design_.mm_lock);
   Result<std::uintptr_t> choose_place(const MapRequest& request) SLAT_REQUIRES(design_.mm_lock);
   Result<std::uintptr_t> move_locked(const MoveRequest& request, VmaView growth)
@@ -64,6 +65,8 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   Result<void> discard(std::uintptr_t start, std::uintptr_t end, Advice advice);
   Result<void> make_cold(std::uintptr_t start, std::uintptr_t end);
   Result<void> fill_range(std::uintptr_t start, std::uintptr_t end, SecondaryMmu* mmu);
+  /// For what has been locked: tries to fill it, without a word if it cannot.
+  void fill_locked(std::uintptr_t start, std::uintptr_t end);
   /// The VMAs in [start, end); Errc::not_mapped if there is a hole.
   Result<VmaViews> all_mapped(std::uintptr_t start, std::uintptr_t end)
       SLAT_REQUIRES_SHARED(design_.mm_lock);
@@ -86,7 +89,7 @@ template <class Operation> auto no_throw(Operation operation) -> decltype(operat
   try {
     return operation();
   } catch (const std::bad_alloc&) {
-    return fail(Errc::no_memory, ENOMEM, "no memory to plan a change of the map");
+    return fail(Errc::no_memory, ENOMEM, "out of memory"); // short: allocates nothing
   }
 }
 

@@ -1,5 +1,7 @@
 #include "mmu/alloc.hpp"
 
+#include <utility>
+
 #ifdef SLAT_MIMALLOC
 #include <mimalloc.h>
 #else
@@ -12,8 +14,8 @@ namespace {
 thread_local unsigned fail_countdown = 0;
 } // namespace
 
-void fail_allocation(unsigned n) {
-  fail_countdown = n;
+unsigned fail_allocation(unsigned n) {
+  return std::exchange(fail_countdown, n);
 }
 
 void* allocate(std::size_t bytes, std::size_t alignment) {

@@ -11,7 +11,8 @@ namespace slat::mmu {
 [[nodiscard]] void* allocate(std::size_t bytes, std::size_t alignment);
 void deallocate(void* block);
 
-/// Tests: the n-th allocate() of this thread from now on fails, once; 0 switches it off.
-void fail_allocation(unsigned n);
+/// Tests: the n-th allocate() of this thread from now on fails, once; 0 switches it off. Returns what
+/// was left of the last order: 0 if its allocation has failed by now.
+unsigned fail_allocation(unsigned n);
 
 } // namespace slat::mmu

@@ -1,8 +1,14 @@
 #include "mmu/backing.hpp"
 
+#include "mmu/file_source.hpp"
+
 #include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <new>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace slat::mmu {
@@ -45,25 +51,49 @@ Result<Backing*> Backing::create(const std::string& name, std::uint64_t bytes,
     return fail(Errc::invalid_argument, 0,
                 fmt::format("{}: a size of {} bytes is not a positive multiple of {}", name, bytes,
                             page_size));
-  BackingRef backing(new Backing);
+  BackingRef backing(new (std::nothrow) Backing);
+  if (!backing) return fail(Errc::no_memory, ENOMEM, fmt::format("{}: no memory", name));
   backing->pages_ = bytes >> page_shift;
   backing->source_ = std::move(source);
   auto fd = host::create_memfd(name, bytes);
   if (!fd) return forward(fd);
   backing->fd_ = *fd;
-  auto view = host::map_shared(0, bytes, PROT_READ | PROT_WRITE, *fd, 0);
-  if (!view) return forward(view);
-  backing->host_view_ = reinterpret_cast<std::byte*>(*view);
-  auto words = zeroes(name, backing->pages_ * sizeof(PageWord));
-  if (!words) return forward(words);
-  backing->words_ = static_cast<PageWord*>(*words);
-  auto mapped = zeroes(name, bitmap_words(backing->pages_) * sizeof(std::uint64_t));
-  if (!mapped) return forward(mapped);
-  {
-    MutexGuard guard(backing->mapped_mutex_);
-    backing->mapped_ = static_cast<std::uint64_t*>(*mapped);
-  }
+  if (auto mapped = backing->map_in(name); !mapped) return forward(mapped);
   return backing.release();
+}
+
+Result<Backing*> Backing::create_shared(const std::string& name, int fd) {
+  BackingRef backing(new (std::nothrow) Backing);
+  if (!backing) {
+    close(fd);
+    return fail(Errc::no_memory, ENOMEM, fmt::format("{}: no memory", name));
+  }
+  backing->fd_ = fd;
+  backing->keeps_data_ = true;
+  struct stat status{};
+  if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= 0)
+    return fail(Errc::invalid_argument, 0,
+                fmt::format("{}: guest memory is a regular file that is not empty", name));
+  backing->pages_ = (std::uint64_t(status.st_size) + page_size - 1) >> page_shift;
+  const bool in_memory = fcntl(fd, F_GET_SEALS) >= 0; // a memfd or in a tmpfs
+  backing->source_.reset(new (std::nothrow) SharedSource(in_memory));
+  if (!backing->source_) return fail(Errc::no_memory, ENOMEM, fmt::format("{}: no memory", name));
+  if (auto mapped = backing->map_in(name); !mapped) return forward(mapped);
+  return backing.release();
+}
+
+Result<void> Backing::map_in(const std::string& name) {
+  auto view = host::map_shared(0, pages_ << page_shift, PROT_READ | PROT_WRITE, fd_, 0);
+  if (!view) return forward(view);
+  host_view_ = reinterpret_cast<std::byte*>(*view);
+  auto words = zeroes(name, pages_ * sizeof(PageWord));
+  if (!words) return forward(words);
+  words_ = static_cast<PageWord*>(*words);
+  auto mapped = zeroes(name, bitmap_words(pages_) * sizeof(std::uint64_t));
+  if (!mapped) return forward(mapped);
+  MutexGuard guard(mapped_mutex_);
+  mapped_ = static_cast<std::uint64_t*>(*mapped);
+  return {};
 }
 
 Result<void> Backing::reserve_pages(PageRun run) {

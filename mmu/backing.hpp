@@ -2,7 +2,8 @@
 // page source.
 //
 // Page words belong to the backing, not to an address: a VMA that moves takes its pages' state
-// along for free. An empty page (state none) is always a hole in the memfd.
+// along for free. An empty page (state none) is always a hole in the memfd, but for a shared file,
+// where it is what the file has there.
 #pragma once
 
 #include "mmu/host.hpp"
@@ -23,6 +24,13 @@ class Backing {
   /// A memfd of `bytes` (a multiple of the page size, not 0). The caller holds the first reference.
   static Result<Backing*> create(const std::string& name, std::uint64_t bytes,
                                  std::unique_ptr<PageSource> source);
+
+  /// The file itself as memory: a regular file, or a memfd of somebody else's, open for reading and
+  /// writing. What is in it is the pages' content; unmapping keeps it, and only Advice::remove punches
+  /// it out. The last page may be partial; what is beyond the end of the file is lost. Takes the
+  /// descriptor in any case. Whoever else has the file must not shorten it: a page beyond its end that
+  /// is filled afterwards is poisoned, but one that was filled before is a SIGBUS.
+  static Result<Backing*> create_shared(const std::string& name, int fd);
 
   /// References: one for every VMA that maps the backing, and its makers'. The caller has one, so
   /// it is alive.
@@ -52,6 +60,9 @@ class Backing {
 
   [[nodiscard]] int fd() const { return fd_; }
 
+  /// Unmapping its pages leaves them as they are in the file.
+  [[nodiscard]] bool keeps_data() const { return keeps_data_; }
+
   [[nodiscard]] std::uint64_t pages() const { return pages_; }
 
   [[nodiscard]] PageSource& source() const { return *source_; }
@@ -79,7 +90,11 @@ class Backing {
   };
 
   Retire retire_{};
+  /// With pages_, fd_ and source_ set: the host view and the words.
+  Result<void> map_in(const std::string& name);
+
   int fd_ = -1;
+  bool keeps_data_ = false;
   std::uint64_t pages_ = 0;
   std::byte* host_view_ = nullptr;
   PageWord* words_ = nullptr;

@@ -1,4 +1,5 @@
-// Departure: pages on their way out of the guest view, from the notice to their end (I13, I18, I27).
+// Departure: translations on their way out, and pages with them, from the notice to their end (I13,
+// I18, I27).
 // And PageReservation: pages on their way in.
 #pragma once
 
@@ -8,16 +9,12 @@
 
 namespace slat::mmu {
 
-/// If it is dropped before free(), the range ends and the pages keep their data. Nothing happens at
-/// all if there are no views.
+/// If it is dropped before free(), the range ends and the pages keep their data. It must go after the
+/// operation's HostJournal, so stands before it: until the host's mappings are as they were, an access
+/// of a guest that fails has a range in progress to blame.
 class Departure {
  public:
-  /// The VMAs of `views` are write-locked. Throws std::bad_alloc, which nothing else here does.
-  Departure(AddressSpace& mm, const VmaViews& views) : mm_(&mm), views_(&views) {
-    if (views.empty()) return;
-    gather_.emplace(mm.flushers_, *mm.counters_, views.front().start, views.back().end);
-    gather_->expect(views.size());
-  }
+  explicit Departure(AddressSpace& mm) : mm_(&mm) {}
 
   ~Departure() {
     if (gather_) gather_->flush().keep();
@@ -26,21 +23,34 @@ class Departure {
   Departure(const Departure&) = delete;
   Departure& operator=(const Departure&) = delete;
 
-  /// Subscribers are told; faults that had a page locked or were filling it are waited for. Sleeps.
-  void begin(InvalidateEvent event) {
-    if (!gather_) return;
-    scope_.emplace(
-        mm_->notifiers_.invalidate_range({views_->front().start, views_->back().end, event}));
-    AddressSpace::wait_for_page_owners(*views_, true, PageBits::installed);
+  enum class Fills { wait_for, let_go_on }; // of pages that stay, nobody minds
+
+  /// Subscribers are told; faults that had a page locked, or were filling it, are waited for. The VMAs
+  /// of `views` are write-locked; if there are none, nothing happens here and later. Sleeps. Throws
+  /// std::bad_alloc with nothing begun, which nothing else here does. Once.
+  void begin(const VmaViews& views, InvalidateEvent event, Fills fills) {
+    views_ = &views;
+    if (views.empty()) return;
+    const std::uintptr_t start = views.front().start;
+    const std::uintptr_t end = views.back().end;
+    gather_.emplace(mm_->flushers_, *mm_->counters_, start, end, views.size());
+    scope_.emplace(mm_->notifiers_.invalidate_range({start, end, event}));
+    AddressSpace::wait_for_page_owners(views, fills == Fills::wait_for, PageBits::installed);
   }
 
-  /// The host view of them is gone: flush, free, end of the range.
-  void free() {
+  /// The guest view of them is gone: flush, free, end of the range.
+  void free(FlushedPages::Content content = FlushedPages::Content::unmapped) {
     if (!gather_) return;
     for (const VmaView& view : *views_) gather_->add(*view.backing, view.pages());
-    gather_->flush().free();
-    gather_.reset();
-    scope_->end();
+    gather_->flush().free(content);
+    end();
+  }
+
+  /// The same for pages that keep their data.
+  void keep() {
+    if (!gather_) return;
+    gather_->flush().keep();
+    end();
   }
 
   /// The VMAs are gone too.
@@ -49,8 +59,13 @@ class Departure {
   }
 
  private:
+  void end() {
+    gather_.reset();
+    scope_->end();
+  }
+
   AddressSpace* mm_;
-  const VmaViews* views_;
+  const VmaViews* views_ = nullptr;
   std::optional<NotifierChain::Scope> scope_; // before gather_: the flush comes inside the range
   std::optional<MmuGather> gather_;
 };

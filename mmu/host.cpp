@@ -7,8 +7,10 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
 
 #ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_READ 22
 #define MADV_POPULATE_WRITE 23
 #endif
 #ifndef MADV_COLD
@@ -60,9 +62,9 @@ void* aligned_reservation(std::size_t length, std::size_t alignment) {
 
 } // namespace
 
-void fail_call(unsigned n, int error) {
-  fail_countdown = n;
+unsigned fail_call(unsigned n, int error) {
   fail_error = error;
+  return std::exchange(fail_countdown, n);
 }
 
 Result<int> create_memfd(const std::string& name, std::uint64_t bytes) {
@@ -191,7 +193,8 @@ Result<void> lock(std::uintptr_t address, std::size_t length) {
 }
 
 Result<void> unlock(std::uintptr_t address, std::size_t length) {
-  if (made_to_fail() || munlock(pointer(address), length) != 0) {
+  // Not by munlock(): the sanitizers' does nothing, while they know nothing of mlock2().
+  if (made_to_fail() || syscall(SYS_munlock, address, length) != 0) {
     const int error = errno;
     return failed(error, fmt::format("cannot unlock {} bytes at {:#x}", length, address));
   }
@@ -222,15 +225,53 @@ Result<void> zap(std::uintptr_t address, std::size_t length) {
   return {};
 }
 
-Result<void> populate(std::uintptr_t address, std::size_t length) {
+namespace {
+
+Result<void> populate_by(int advice, std::uintptr_t address, std::size_t length) {
   int error = 0;
   do {
-    if (!made_to_fail() &&
-        madvise(reinterpret_cast<void*>(address), length, MADV_POPULATE_WRITE) == 0)
-      return {};
+    if (!made_to_fail() && madvise(pointer(address), length, advice) == 0) return {};
     error = errno;
   } while (error == EINTR || error == EAGAIN);
   return failed(error, fmt::format("cannot populate {} bytes of guest memory", length));
+}
+
+} // namespace
+
+Result<void> populate(std::uintptr_t address, std::size_t length) {
+  return populate_by(MADV_POPULATE_WRITE, address, length);
+}
+
+Result<void> populate_read(std::uintptr_t address, std::size_t length) {
+  return populate_by(MADV_POPULATE_READ, address, length);
+}
+
+Result<void> allocate_pages(int fd, std::uint64_t offset, std::uint64_t length) {
+  int error = 0;
+  do {
+    if (!made_to_fail() && fallocate(fd, FALLOC_FL_KEEP_SIZE, off_t(offset), off_t(length)) == 0)
+      return {};
+    error = errno;
+  } while (error == EINTR);
+  return failed(error, fmt::format("cannot allocate {} bytes at offset {:#x}", length, offset));
+}
+
+Result<std::size_t> read_at(int fd, std::span<std::byte> into, std::uint64_t offset) {
+  std::size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t got =
+        made_to_fail() ? -1
+                       : pread(fd, into.data() + done, into.size() - done, off_t(offset + done));
+    if (got == 0) break;
+    if (got > 0) {
+      done += std::size_t(got);
+      continue;
+    }
+    const int error = errno;
+    if (error == EINTR) continue;
+    return failed(error, fmt::format("cannot read {} bytes at offset {:#x}", into.size(), offset));
+  }
+  return done;
 }
 
 Result<void> punch(int fd, std::uint64_t offset, std::uint64_t length) {

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace slat::mmu {
@@ -62,11 +63,22 @@ Result<void> zap(std::uintptr_t address, std::size_t length);
 /// (MADV_POPULATE_WRITE).
 Result<void> populate(std::uintptr_t address, std::size_t length);
 
+/// The same without a write: pages of a file are read in (MADV_POPULATE_READ). Where the file has become
+/// shorter this fails, and an access would be a SIGBUS.
+Result<void> populate_read(std::uintptr_t address, std::size_t length);
+
+/// Allocates a file's pages where there are holes, and changes no content (fallocate).
+Result<void> allocate_pages(int fd, std::uint64_t offset, std::uint64_t length);
+
+/// pread until `into` is full or the file ends; returns the bytes read.
+Result<std::size_t> read_at(int fd, std::span<std::byte> into, std::uint64_t offset);
+
 /// Gives pages of the memfd back to the host; they are holes and read as zero
 /// (FALLOC_FL_PUNCH_HOLE).
 Result<void> punch(int fd, std::uint64_t offset, std::uint64_t length);
 
 /// Tests: the n-th call of this thread from now on fails with `error`, once; n = 0 switches it off.
-void fail_call(unsigned n, int error);
+/// Returns what was left of the last order: 0 if its call has failed by now.
+unsigned fail_call(unsigned n, int error);
 
 } // namespace slat::mmu::host

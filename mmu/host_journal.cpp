@@ -65,28 +65,34 @@ Result<std::uintptr_t> HostJournal::reserve(std::size_t length, std::size_t alig
 
 Result<void> HostJournal::reserve_between(const VmaViews& taken, std::uintptr_t start,
                                           std::uintptr_t end) {
-  if (window_.contains(start, end)) return {};
+  Result<void> outcome;
   std::uintptr_t at = start;
-  for (std::size_t i = 0; i <= taken.size(); ++i) {
+  for (std::size_t i = 0; i <= taken.size() && outcome; ++i) {
     const std::uintptr_t hole_end = i < taken.size() ? taken[i].start : end;
-    if (at < hole_end) {
-      if (auto reserved = host::reserve_free(at, hole_end - at); !reserved) return reserved;
-      VmaView hole;
-      hole.start = at;
-      hole.end = hole_end;
-      note({Kind::reserved, hole});
-    }
+    if (at < hole_end)
+      window_.each_outside(at, hole_end, [&](std::uintptr_t from, std::uintptr_t to) {
+        if (!outcome) return;
+        outcome = host::reserve_free(from, to - from);
+        if (!outcome) return;
+        VmaView hole;
+        hole.start = from;
+        hole.end = to;
+        note({Kind::reserved, hole});
+      });
     if (i < taken.size()) at = taken[i].end;
   }
-  return {};
+  return outcome;
 }
 
 Result<void> HostJournal::unmap_at_last(const VmaViews& views) {
-  const bool one_piece = !views.empty() && first_hole(views, views.front().start,
-                                                      views.back().end) == views.back().end;
-  if (!one_piece || window_.contains(views.front().start, views.back().end)) return unmap(views);
-  return host::unmap(views.front().start, views.back().end - views.front().start);
+  const std::uintptr_t start = views.front().start;
+  const std::uintptr_t end = views.back().end;
+  if (first_hole(views, start, end) != end || window_.overlaps(start, end)) return unmap(views);
+  return host::unmap(start, end - start);
 }
+
+// A step that may be half done when it fails is noted before it is taken: to undo what was never done
+// does no harm.
 
 Result<void> HostJournal::unmap(const VmaViews& views) {
   for (const VmaView& view : views) {
@@ -102,9 +108,8 @@ Result<void> HostJournal::set_flags(const VmaViews& before, std::uint32_t mask,
   for (const VmaView& view : before) {
     const std::uint32_t to = (view.flags & ~mask) | (flags & mask);
     if (to == view.flags) continue;
-    auto set = set_host_flags(view, to, mask);
-    if (!set) return set;
     note({Kind::flags, view, 0, mask});
+    if (auto set = set_host_flags(view, to, mask); !set) return set;
   }
   return {};
 }
@@ -112,9 +117,21 @@ Result<void> HostJournal::set_flags(const VmaViews& before, std::uint32_t mask,
 Result<void> HostJournal::move(const VmaViews& views, std::uintptr_t to) {
   for (const VmaView& view : views) {
     const std::uintptr_t target = to + (view.start - views.front().start);
+    const bool locked = (view.flags & vm_locked) != 0;
+    if (locked) {
+      // MREMAP_DONTUNMAP unlocks all of the host's mapping, of which this may be a part.
+      note({Kind::flags, view, 0, vm_locked});
+      if (auto unlocked = host::unlock(view.start, view.bytes()); !unlocked) return unlocked;
+    }
     auto moved = host::move(view.start, view.bytes(), target);
     if (!moved) return moved;
     note({Kind::moved, view, target});
+    if (locked)
+      if (auto relocked = host::lock(target, view.bytes()); !relocked) return relocked;
+    // The host has left a mapping of the same memory behind, through which a guest could still reach
+    // it after the range has ended.
+    if (auto reserved = host::reserve(view.start, view.bytes()); !reserved)
+      return forward(reserved);
     if (guard_ != nullptr)
       if (auto guarded = guard_->guard(target, view.bytes()); !guarded) return guarded;
   }
@@ -135,43 +152,42 @@ void HostJournal::undo(const Step& step) {
     undone = set_host_flags(view, view.flags, step.flags).has_value();
     break;
   case Kind::moved:
-    undone = host::move(step.to, view.bytes(), view.start).has_value() &&
+    undone = ((view.flags & vm_locked) == 0 ||
+              host::unlock(step.to, view.bytes()).has_value()) && // see move()
+             host::move(step.to, view.bytes(), view.start).has_value() &&
              host::reserve(step.to, view.bytes()).has_value() &&
              (guard_ == nullptr || guard_->guard(view.start, view.bytes()).has_value());
     break;
   case Kind::reserved:
-    give_away(view.start, view.bytes());
+    give_away(view.start, view.end);
     break;
   }
   SLAT_CHECK(undone, "the host refuses to restore a mapping that was there a moment ago");
 }
 
 void HostJournal::keep() {
-  const bool makes_any = std::any_of(steps_.begin(), steps_.end(), [](const Step& step) {
-    return step.kind == Kind::mapped || step.kind == Kind::moved;
-  });
+  // What was taken may have been mapped over since. All that one operation makes is one stretch.
+  std::uintptr_t made_start = ~std::uintptr_t(0);
+  std::uintptr_t made_end = 0;
+  for (const Step& step : steps_) {
+    if (step.kind != Kind::mapped && step.kind != Kind::moved) continue;
+    const std::uintptr_t at = step.kind == Kind::moved ? step.to : step.view.start;
+    made_start = std::min(made_start, at);
+    made_end = std::max(made_end, at + step.view.bytes());
+  }
   for (const Step& step : steps_) {
     if (step.kind != Kind::taken && step.kind != Kind::moved) continue;
-    if (step.kind == Kind::moved)
-      SLAT_CHECK(host::reserve(step.view.start, step.view.bytes()).has_value(),
-                 "the mapping left behind by a move cannot be replaced");
-    // What was taken may have been mapped over since, in this very operation.
-    bool used = false;
-    for (std::size_t i = 0; makes_any && i < steps_.size(); ++i) {
-      const Step& other = steps_[i];
-      const bool makes = other.kind == Kind::mapped || other.kind == Kind::moved;
-      const std::uintptr_t at = other.kind == Kind::moved ? other.to : other.view.start;
-      used = used || (makes && at < step.view.end && step.view.start < at + other.view.bytes());
-    }
-    if (!used) give_away(step.view.start, step.view.bytes());
+    const bool used = step.view.start < made_end && made_start < step.view.end;
+    if (!used) give_away(step.view.start, step.view.end);
   }
   steps_.clear();
 }
 
-void HostJournal::give_away(std::uintptr_t start, std::size_t length) {
-  if (window_.contains(start, start + length)) return;
+void HostJournal::give_away(std::uintptr_t start, std::uintptr_t end) {
   // Where the host refuses, address space without memory stays reserved: nothing is lost.
-  (void)host::unmap(start, length);
+  window_.each_outside(start, end, [](std::uintptr_t from, std::uintptr_t to) {
+    (void)host::unmap(from, to - from);
+  });
 }
 
 } // namespace slat::mmu

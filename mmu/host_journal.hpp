@@ -3,7 +3,7 @@
 // operation may need again is ever given away, so nobody else can have taken it meanwhile.
 //
 //   unmap    replaced by a reservation (PROT_NONE); given away by keep()
-//   move     over a reservation, leaving an empty mapping behind; given away by keep()
+//   move     over a reservation, leaving a reservation behind; given away by keep()
 //
 // Userfaultfd forgets what is replaced, so whoever guards the guest view is told of every mapping
 // that is made or made again.
@@ -30,8 +30,15 @@ struct HostWindow {
   std::uintptr_t start = 0;
   std::uintptr_t end = 0; // == start: there is none
 
-  [[nodiscard]] bool contains(std::uintptr_t from, std::uintptr_t to) const {
-    return start <= from && to <= end && from < to;
+  [[nodiscard]] bool overlaps(std::uintptr_t from, std::uintptr_t to) const {
+    return start < to && from < end;
+  }
+
+  /// f(from, to) for the parts of [from, to) on either side of the window, which a VMA may reach over.
+  template <class F> void each_outside(std::uintptr_t from, std::uintptr_t to, F f) const {
+    if (!overlaps(from, to)) return f(from, to);
+    if (from < start) f(from, start);
+    if (end < to) f(end, to);
   }
 };
 
@@ -87,7 +94,7 @@ class HostJournal {
   Result<void> map_and_guard(const VmaView& view);
   void note(const Step& step);
   void undo(const Step& step);
-  void give_away(std::uintptr_t start, std::size_t length);
+  void give_away(std::uintptr_t start, std::uintptr_t end);
 
   HostWindow window_;
   ViewGuard* guard_;

@@ -26,24 +26,27 @@ FlushedPages::~FlushedPages() {
   SLAT_CHECK(finished_, "flushed pages were neither freed nor kept");
 }
 
-void FlushedPages::free() {
+void FlushedPages::free(Content content) {
   finished_ = true;
   for (const Run& run : runs_) {
     Backing& backing = *run.backing;
-    const bool given_back =
-        host::punch(backing.fd(), run.pages.first << page_shift, run.pages.count << page_shift)
-            .has_value();
+    const bool keep = content == Content::unmapped && backing.keeps_data();
+    const bool given_back = keep || host::punch(backing.fd(), run.pages.first << page_shift,
+                                                run.pages.count << page_shift)
+                                        .has_value();
     for (std::uint64_t page = run.pages.first; page < run.pages.first + run.pages.count; ++page) {
       PageWord& word = backing.word(page);
       const PageBits bits = word.read();
       if (bits.raw() == 0)
         continue; // was empty before: nobody fills it while the VMA is write-locked
       word.lock();
-      if (!given_back) std::memset(backing.host_view(page), 0, page_size);
+      // What was never filled was never ours to zero, and may not be there (a shared file's end).
+      if (!given_back && bits.state() != PageState::poisoned)
+        std::memset(backing.host_view(page), 0, page_size);
       const bool was_resident = bits.state() == PageState::present;
       word.unlock_empty();
       if (was_resident) backing.add_resident(-1);
-      counters_->add(given_back ? Counter::freed_pages : Counter::unfreed_pages);
+      if (!keep) counters_->add(given_back ? Counter::freed_pages : Counter::unfreed_pages);
     }
   }
 }

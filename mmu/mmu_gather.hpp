@@ -21,10 +21,12 @@ class [[nodiscard]] FlushedPages {
   FlushedPages& operator=(FlushedPages&&) = delete;
   ~FlushedPages();
 
+  enum class Content { unmapped, removed }; // unmapped: a shared file keeps it
+
   /// Gives the pages back to the host and empties their page words. Where the host refuses, they are
   /// zeroed instead and only the memory is not won back (unfreed_pages). May sleep; no page lock held,
   /// and the VMAs are write-locked or gone, so that nobody fills a page meanwhile.
-  void free();
+  void free(Content content = Content::unmapped);
 
   /// Nothing is freed: the pages keep their data (zap).
   void keep() { finished_ = true; }
@@ -47,17 +49,17 @@ class [[nodiscard]] FlushedPages {
 
 class MmuGather {
  public:
-  /// Of [start, end) in the guest view. `flushers` outlive it.
+  /// Of [start, end) in the guest view. `flushers` outlive it. Makes room for `expected` runs: throws
+  /// std::bad_alloc, which add() of that many then does not.
   MmuGather(std::span<TlbFlusher* const> flushers, Counters& counters, std::uintptr_t start,
-            std::uintptr_t end)
-      : flushers_(flushers), counters_(&counters), start_(start), end_(end) {}
+            std::uintptr_t end, std::size_t expected = 0)
+      : flushers_(flushers), counters_(&counters), start_(start), end_(end) {
+    runs_.reserve(expected);
+  }
 
   MmuGather(const MmuGather&) = delete;
   MmuGather& operator=(const MmuGather&) = delete;
   ~MmuGather();
-
-  /// Room for so many runs. Throws std::bad_alloc, which add() then does not.
-  void expect(std::size_t runs) { runs_.reserve(runs); }
 
   /// Pages that were cut off. Their backing has a reference until FlushedPages is finished.
   void add(Backing& backing, PageRun pages) { runs_.push_back({&backing, pages}); }

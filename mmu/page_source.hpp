@@ -25,7 +25,7 @@ class PageSource {
   virtual ~PageSource() = default;
   /// Writes the pages of the run through the backing's host view. The caller owns the pages (state
   /// filling) and no lock that a sleep could hurt: no page lock ever, and no VMA lock if
-  /// may_sleep(). Several runs may be filled at a time by different threads.
+  /// may_sleep(). Several runs may be filled at a time by different threads. Must not throw.
   [[nodiscard]] virtual FillResult fill(Backing& backing, PageRun run) = 0;
   /// True if fill() may wait for something other than the host's allocator (a disk, a network,
   /// another thread).

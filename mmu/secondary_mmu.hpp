@@ -28,7 +28,7 @@ class SecondaryMmu {
   virtual ~SecondaryMmu() = default;
   /// Maps `pages` pages from `address` (page aligned, in the guest view). Called with those pages
   /// locked and present and with the staleness check done, so it must not take page, VMA or mm
-  /// locks; it may make system calls. Wakes whoever waits for the range.
+  /// locks; it may make system calls, and must not throw. Wakes whoever waits for the range.
   [[nodiscard]] virtual InstallResult install(std::uintptr_t address, std::size_t pages,
                                               bool writable) = 0;
 };

@@ -11,6 +11,8 @@
 
 using namespace slat::vmm;
 
+bool write_space_seeds(const std::filesystem::path& folder); // space_seeds.cpp
+
 namespace {
 
 bool write(const std::filesystem::path& path, const Bytes& bytes) {
@@ -88,6 +90,7 @@ int main(int argc, char** argv) {
       good;
   good = write(report / "real_mode", crash(real_mode, 0, {0xea, 0, 0, 0xff, 0xff})) && good;
   good = write(report / "not_present", crash(long_mode, 0x6, {})) && good;
+  good = write_space_seeds(root / "fuzz_address_space") && good;
   if (!good) std::fprintf(stderr, "cannot write seeds under '%s'; check the path\n", argv[1]);
   return good ? 0 : 1;
 }

@@ -19,29 +19,11 @@ using testing::World;
 struct AddressSpaceTest : ::testing::Test {
   World world{32};
 
-  /// What the VMAs say and what the kernel says, page by page, must be the same.
-  void expect_views_agree() {
-    std::map<std::uintptr_t, testing::HostPage> expected;
-    for (const auto& vma : world.mm.vmas())
-      for (std::uintptr_t at = vma.start; at < vma.end; at += page_size) {
-        const std::string permissions = std::string((vma.flags & vm_read) != 0 ? "r" : "-") +
-                                        ((vma.flags & vm_write) != 0 ? "w" : "-") +
-                                        ((vma.flags & vm_exec) != 0 ? "x" : "-") + "s";
-        expected[at] = {(vma.pgoff << page_shift) + (at - vma.start), permissions};
-      }
-    EXPECT_EQ(testing::host_pages(world.name, *world.backing), expected);
-  }
+  void expect_views_agree() { testing::expect_views_agree(world); }
 
   std::size_t mapped_pages() { return testing::host_pages(world.name, *world.backing).size(); }
 
-  /// Faults every page in and makes a real page-table entry for it in the guest view.
-  void touch(std::uintptr_t address, std::uint64_t pages) {
-    for (std::uint64_t i = 0; i < pages; ++i) {
-      const std::uintptr_t at = address + (i << page_shift);
-      ASSERT_EQ(world.fault(at).result, FaultResult::done);
-      (void)*reinterpret_cast<volatile char*>(at);
-    }
-  }
+  void touch(std::uintptr_t address, std::uint64_t pages) { world.touch(address, pages); }
 };
 
 TEST_F(AddressSpaceTest, map_anywhere_makes_one_host_mapping_and_fills_nothing) {

@@ -102,9 +102,19 @@ TEST(Backing, zero_source_allocates_zeroed_pages) {
   EXPECT_EQ(testing::byte_at(*backing, 1), std::byte(0));
   host::fail_call(1, ENOMEM);
   EXPECT_EQ(backing->source().fill(*backing, {0, 1}), FillResult::no_memory);
-  host::fail_call(1, EFAULT);
-  EXPECT_NE(backing->source().fill(*backing, {0, 1}), FillResult::filled);
   EXPECT_EQ(testing::allocated_pages(*backing), 2u);
+}
+
+TEST(Backing, zero_source_poisons_nothing_where_the_host_cannot_populate) {
+  auto created = Backing::create("zero", 4 * page_size, std::make_unique<ZeroSource>());
+  ASSERT_TRUE(created);
+  const BackingRef backing(*created);
+  std::uint64_t pages = 0;
+  for (const int error : {EINVAL, EFAULT}) {
+    host::fail_call(1, error);
+    EXPECT_EQ(backing->source().fill(*backing, {pages, 1}), FillResult::filled);
+    EXPECT_EQ(testing::allocated_pages(*backing), ++pages);
+  }
 }
 
 TEST(BackingDeathTest, page_beyond_the_end) {

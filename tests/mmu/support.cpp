@@ -73,6 +73,61 @@ std::map<std::uintptr_t, HostPage> host_pages(const std::string& name, const Bac
   return pages;
 }
 
+namespace {
+
+/// The host mappings of the memfd `name`.
+std::vector<std::pair<std::uintptr_t, std::uintptr_t>> host_mappings(const std::string& name) {
+  std::vector<std::pair<std::uintptr_t, std::uintptr_t>> mappings;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find("/memfd:" + name + " ") == std::string::npos) continue;
+    std::uintptr_t start = 0;
+    std::uintptr_t end = 0;
+    char dash = 0;
+    std::istringstream(line) >> std::hex >> start >> dash >> end;
+    mappings.emplace_back(start, end);
+  }
+  return mappings;
+}
+
+} // namespace
+
+std::set<std::uintptr_t> host_locked_pages(const std::string& name) {
+  std::set<std::uintptr_t> pages;
+  std::ifstream smaps("/proc/self/smaps");
+  std::uintptr_t start = 0;
+  std::uintptr_t end = 0;
+  for (std::string line; std::getline(smaps, line);) {
+    if (line.find("/memfd:" + name + " ") != std::string::npos) {
+      char dash = 0;
+      std::istringstream(line) >> std::hex >> start >> dash >> end;
+    } else if (line.starts_with("VmFlags:")) {
+      if ((line + " ").find(" lo ") != std::string::npos)
+        for (std::uintptr_t at = start; at < end; at += page_size) pages.insert(at);
+      start = end;
+    }
+  }
+  return pages;
+}
+
+std::uint64_t reserved_bytes(std::uintptr_t from, std::uintptr_t to) {
+  std::ifstream maps("/proc/self/maps");
+  std::uint64_t bytes = 0;
+  for (std::string line; std::getline(maps, line);) {
+    if (line.find(" ---p ") == std::string::npos) continue;
+    std::uintptr_t start = 0;
+    std::uintptr_t end = 0;
+    char dash = 0;
+    std::istringstream(line) >> std::hex >> start >> dash >> end;
+    if (from != to) {
+      start = std::clamp(start, from, to);
+      end = std::clamp(end, from, to);
+    }
+    bytes += end - start;
+  }
+  return bytes;
+}
+
 std::size_t host_mapping_count() {
   std::ifstream maps("/proc/self/maps");
   std::size_t count = 0;
@@ -205,7 +260,8 @@ std::unique_ptr<AddressSpace> make_mm(Counters& counters, AddressSpaceOptions op
   return std::move(*mm);
 }
 
-World::World(std::uint64_t pages, bool source_sleeps) {
+World::World(std::uint64_t pages, bool source_sleeps, const AddressSpaceOptions& options)
+    : mm_owner(make_mm(counters, options)), mm(*mm_owner) {
   static std::atomic<int> worlds{0};
   name = fmt::format("slat-test-{}", ++worlds);
   auto owned = std::make_unique<FakeSource>(source_sleeps, &released);
@@ -231,6 +287,39 @@ std::uintptr_t World::map(std::uint64_t pgoff, std::uint64_t pages, std::uintptr
 
 FaultOutcome World::fault(std::uintptr_t address, std::uint32_t access) {
   return handle_mm_fault(mm, {.address = address, .access = access, .mmu = &mmu});
+}
+
+void World::touch(std::uintptr_t address, std::uint64_t pages) {
+  for (std::uint64_t i = 0; i < pages; ++i) {
+    const std::uintptr_t at = address + (i << page_shift);
+    ASSERT_EQ(fault(at).result, FaultResult::done);
+    (void)*reinterpret_cast<volatile char*>(at);
+  }
+}
+
+void expect_views_agree(World& world) {
+  const VmaViews views = world.mm.vmas();
+  std::map<std::uintptr_t, HostPage> expected;
+  for (const VmaView& vma : views)
+    for (std::uintptr_t at = vma.start; at < vma.end; at += page_size) {
+      const std::string permissions = std::string((vma.flags & vm_read) != 0 ? "r" : "-") +
+                                      ((vma.flags & vm_write) != 0 ? "w" : "-") +
+                                      ((vma.flags & vm_exec) != 0 ? "x" : "-") + "s";
+      expected[at] = {(vma.pgoff << page_shift) + (at - vma.start), permissions};
+    }
+  EXPECT_EQ(host_pages(world.name, *world.backing), expected);
+  std::set<std::uintptr_t> locked;
+  for (const VmaView& vma : views)
+    if ((vma.flags & vm_locked) != 0)
+      for (std::uintptr_t at = vma.start; at < vma.end; at += page_size) locked.insert(at);
+  EXPECT_EQ(host_locked_pages(world.name), locked);
+  const auto mappings = host_mappings(world.name);
+  for (const VmaView& vma : views)
+    EXPECT_TRUE(std::any_of(mappings.begin(), mappings.end(), [&](const auto& mapping) {
+      return mapping.first <= vma.start && vma.end <= mapping.second;
+    })) << "a VMA of several host mappings";
+  for (std::size_t i = 1; i < views.size(); ++i)
+    EXPECT_FALSE(continues(views[i - 1], views[i])) << "two VMAs that are one";
 }
 
 std::uintptr_t free_addresses(std::uint64_t pages) {

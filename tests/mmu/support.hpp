@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -25,6 +26,18 @@ namespace slat::mmu::testing {
 inline constexpr bool checked_build = true;
 #else
 inline constexpr bool checked_build = false;
+#endif
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#else
+inline constexpr bool sanitized = false;
 #endif
 
 /// Closed until open(); wait() fails the process rather than hang for ever.
@@ -78,6 +91,14 @@ std::size_t open_descriptor_count();
 /// True if this process' page table has an entry for `address`.
 bool host_pte_present(std::uintptr_t address);
 
+/// The pages of mappings of the memfd `name` that the host keeps locked (mlock).
+std::set<std::uintptr_t> host_locked_pages(const std::string& name);
+
+/// Bytes of address space that this process keeps without memory behind it (PROT_NONE); of [start,
+/// end) alone, if that is not empty. Of the whole process it says nothing under sanitizers, which set
+/// aside and use up their own.
+std::uint64_t reserved_bytes(std::uintptr_t start = 0, std::uintptr_t end = 0);
+
 /// Pages of the memfd that are not holes.
 std::uint64_t allocated_pages(const Backing& backing);
 
@@ -94,7 +115,9 @@ inline std::byte pattern_of(std::uint64_t page) {
 class FakeSource final : public PageSource {
  public:
   explicit FakeSource(bool may_sleep = false, std::atomic<int>* released = nullptr)
-      : may_sleep_(may_sleep), released_(released) {}
+      : may_sleep_(may_sleep), released_(released) {
+    runs_.reserve(1024); // fill() must not throw where a test makes operator new fail
+  }
 
   ~FakeSource() override;
   FakeSource(const FakeSource&) = delete;
@@ -129,6 +152,8 @@ class FakeMmu final : public SecondaryMmu {
     bool writable;
     bool operator==(const Call&) const = default;
   };
+
+  FakeMmu() { calls_.reserve(1024); } // see FakeSource
 
   InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
 
@@ -175,12 +200,16 @@ class FakeNotifier final : public Notifier {
 
 /// An address space with what must outlive it, and one backing.
 struct World {
-  explicit World(std::uint64_t pages = 16, bool source_sleeps = false);
+  explicit World(std::uint64_t pages = 16, bool source_sleeps = false,
+                 const AddressSpaceOptions& options = {});
 
   /// Maps pages of the backing; anywhere if `address` is 0.
   std::uintptr_t map(std::uint64_t pgoff, std::uint64_t pages, std::uintptr_t address = 0,
                      std::uint32_t flags = vm_read | vm_write);
   FaultOutcome fault(std::uintptr_t address, std::uint32_t access = vm_read);
+
+  /// Faults pages in and makes real page-table entries for them in the guest view, which is readable.
+  void touch(std::uintptr_t address, std::uint64_t pages);
 
   std::uint64_t count(Counter counter) { return counters.sum(counter); }
 
@@ -190,9 +219,13 @@ struct World {
   std::atomic<int> released{0};
   FakeSource* source = nullptr; // owned by the backing
   BackingRef backing;
-  std::unique_ptr<AddressSpace> mm_owner = make_mm(counters);
-  AddressSpace& mm = *mm_owner;
+  std::unique_ptr<AddressSpace> mm_owner;
+  AddressSpace& mm;
 };
+
+/// What the VMAs say and what the kernel says, page by page, are the same; each VMA is a part of one
+/// host mapping; and no two VMAs could be one.
+void expect_views_agree(World& world);
 
 /// A stretch of address space with nothing in it, to map at fixed addresses.
 std::uintptr_t free_addresses(std::uint64_t pages);
