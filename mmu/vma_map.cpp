@@ -7,7 +7,7 @@ namespace slat::mmu {
 namespace {
 
 bool overlaps(const VmaView& view, std::uintptr_t start, std::uintptr_t end) {
-  return view.start < end && start < view.end;
+  return start < end && view.start < end && start < view.end; // an empty range overlaps nothing
 }
 
 } // namespace
