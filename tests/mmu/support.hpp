@@ -4,6 +4,7 @@
 
 #include "mmu/address_space.hpp"
 #include "mmu/fault.hpp"
+#include "mmu/translation_cache.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -192,6 +193,27 @@ struct World {
   BackingRef backing;
   std::unique_ptr<AddressSpace> mm_owner = make_mm(counters);
   AddressSpace& mm = *mm_owner;
+};
+
+/// A translation cache that is registered with its address space while it lives.
+class Translations {
+ public:
+  explicit Translations(AddressSpace& mm) : mm_(&mm), cache_(new TranslationCache(mm)) {
+    EXPECT_TRUE(mm.notifiers().register_notifier(*cache_));
+  }
+
+  ~Translations() { mm_->notifiers().unregister_notifier(*cache_); }
+
+  Translations(const Translations&) = delete;
+  Translations& operator=(const Translations&) = delete;
+
+  TranslationCache* operator->() const { return cache_.get(); }
+
+  TranslationCache& operator*() const { return *cache_; }
+
+ private:
+  AddressSpace* mm_;
+  std::unique_ptr<TranslationCache> cache_;
 };
 
 /// A stretch of address space with nothing in it, to map at fixed addresses.

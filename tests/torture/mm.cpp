@@ -1,7 +1,9 @@
 // Everything at once: vCPUs that fault, read and write; map, unmap, zap, remove and reclaim at random;
-// remote copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
+// the host's copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
 // or unmap (I38, I39); no translation outlives its page (I20); a page is filled once for each time that
 // it was emptied (I40) and only while it is a hole.
+#include "make_mm.hpp"
+#include "mmu/translation_cache.hpp"
 #include "model_stage2.hpp"
 
 #include <algorithm>
@@ -79,6 +81,7 @@ class MmTorture {
       backings_[i].reset(*backing);
     }
     check(map(0, half) && map(half, half), "the first mapping");
+    check(mm_.notifiers().register_notifier(translations_).has_value(), "registration");
     for (torture::ModelStage2* stage2 : {&frozen_, &locked_}) {
       check(mm_.notifiers().register_notifier(*stage2).has_value(), "registration");
       mm_.add_tlb_flusher(*stage2);
@@ -89,6 +92,7 @@ class MmTorture {
     (void)mm_.unmap(base_, page_count << mmu::page_shift);
     mm_.notifiers().unregister_notifier(frozen_);
     mm_.notifiers().unregister_notifier(locked_);
+    mm_.notifiers().unregister_notifier(translations_);
   }
 
   MmTorture(const MmTorture&) = delete;
@@ -145,11 +149,11 @@ class MmTorture {
     const std::uintptr_t at = address_of(page) + remote_slot * 8;
     std::uint64_t value = 0;
     const auto bytes = std::as_writable_bytes(std::span(&value, 1));
-    if (mmu::read_remote(mm_, at, bytes).result == mmu::FaultResult::done)
+    if (translations_.read(at, bytes).result)
       check(value == 0 || value == remote_[page], "page {} holds {} for the host, not {} (I38)",
             page, value, remote_[page]);
     value = worker.random() | 1;
-    if (mmu::write_remote(mm_, at, bytes).result == mmu::FaultResult::done) {
+    if (translations_.write(at, bytes).result) {
       remote_[page] = value;
       copies_.fetch_add(1, std::memory_order_relaxed);
     }
@@ -261,13 +265,14 @@ class MmTorture {
     return true;
   }
 
-  mmu::VmaCache cache_;
   mmu::Counters counters_;
   torture::Generations generations_{};
   torture::VcpuGate gate_;
   std::array<MoodySource*, 2> sources_{};
   std::array<mmu::BackingRef, 2> backings_;
-  mmu::AddressSpace mm_{cache_, counters_};
+  const std::unique_ptr<mmu::AddressSpace> mm_owner_ = torture::make_mm(counters_);
+  mmu::AddressSpace& mm_ = *mm_owner_;
+  mmu::TranslationCache translations_{mm_};
   const std::uintptr_t base_ = torture::isolated_addresses(page_count << mmu::page_shift);
   torture::ModelStage2 frozen_{torture::ModelStage2::Kind::frozen, mm_, base_, generations_, gate_};
   torture::ModelStage2 locked_{torture::ModelStage2::Kind::locked, mm_, base_, generations_, gate_};
