@@ -2,6 +2,7 @@
 #include "mmu/fault.hpp"
 #include "mmu/rcu.hpp"
 #include "mmu/srcu.hpp"
+#include "mmu/translation_cache.hpp"
 #include "mmu/zero_source.hpp"
 
 #include <benchmark/benchmark.h>
@@ -116,6 +117,35 @@ void fault_on_a_present_page(benchmark::State& state) {
 }
 
 BENCHMARK(fault_on_a_present_page)->ThreadRange(1, 2);
+
+TranslationCache& shared_cache() {
+  static auto& cache = *[] {
+    auto* const made = new TranslationCache(shared_space().mm);
+    (void)shared_space().mm.notifiers().register_notifier(*made);
+    return made;
+  }();
+  return cache;
+}
+
+void pin_with_a_cached_translation(benchmark::State& state) {
+  Space& space = shared_space();
+  TranslationCache& cache = shared_cache();
+  const std::uintptr_t address = space.addresses[std::size_t(state.thread_index())];
+  for (auto _ : state) benchmark::DoNotOptimize(cache.pin(address, 64, vm_write)->bytes().data());
+}
+
+BENCHMARK(pin_with_a_cached_translation)->ThreadRange(1, 2);
+
+/// What a range costs while nothing is pinned, with a translation cache registered.
+void start_and_end_of_a_range(benchmark::State& state) {
+  Space& space = shared_space();
+  (void)shared_cache();
+  for (auto _ : state)
+    benchmark::DoNotOptimize(space.mm.notifiers().invalidate_range_start(
+        {space.addresses[0], space.addresses[0] + page_size, InvalidateEvent::zap}));
+}
+
+BENCHMARK(start_and_end_of_a_range);
 
 void zap_of_one_page(benchmark::State& state) {
   Space& space = shared_space();
