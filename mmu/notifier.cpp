@@ -3,13 +3,59 @@
 #include "mmu/assert.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 
 namespace slat::mmu {
 
 namespace {
-thread_local unsigned ranges_on_this_thread = 0;
+
+/// Ranges that this thread has in progress, chain by chain: to be inside a range of one address space
+/// says nothing about another's.
+class ThreadRanges {
+ public:
+  [[nodiscard]] unsigned of(const NotifierChain* chain) const {
+    for (const Entry& entry : entries_)
+      if (entry.chain == chain) return entry.count;
+    return 0;
+  }
+
+  void enter(const NotifierChain* chain) {
+    Entry* place = nullptr;
+    for (Entry& entry : entries_) {
+      if (entry.chain == chain) {
+        ++entry.count;
+        return;
+      }
+      if (entry.chain == nullptr) place = &entry;
+    }
+    SLAT_CHECK(place != nullptr, "a thread has ranges in progress in more than 16 address spaces");
+    *place = {chain, 1};
+  }
+
+  void leave(const NotifierChain* chain) {
+    for (Entry& entry : entries_) {
+      if (entry.chain != chain) continue;
+      if (--entry.count == 0) entry.chain = nullptr;
+      return;
+    }
+    SLAT_CHECK(false, "a range ends on another thread than it began on (I18)");
+  }
+
+ private:
+  struct Entry {
+    const NotifierChain* chain = nullptr;
+    unsigned count = 0;
+  };
+
+  std::array<Entry, 16> entries_;
+};
+
+ThreadRanges& ranges_on_this_thread() {
+  static thread_local ThreadRanges ranges;
+  return ranges;
+}
 
 std::uint64_t now_ns() {
   return std::uint64_t(std::chrono::steady_clock::now().time_since_epoch() /
@@ -54,7 +100,7 @@ void NotifierChain::publish(std::unique_ptr<Subscribers> fresh) {
 }
 
 Result<void> NotifierChain::register_notifier(Notifier& notifier) {
-  SLAT_ASSERT(ranges_on_this_thread == 0, "register_notifier inside a range");
+  SLAT_ASSERT(ranges_on_this_thread().of(this) == 0, "register_notifier inside a range");
   MutexGuard guard(mutex_);
   std::unique_ptr<Subscribers> fresh = copy();
   if (std::find(fresh->list.begin(), fresh->list.end(), &notifier) != fresh->list.end())
@@ -75,7 +121,7 @@ Result<void> NotifierChain::register_notifier(Notifier& notifier) {
 }
 
 void NotifierChain::unregister_notifier(Notifier& notifier) {
-  SLAT_ASSERT(ranges_on_this_thread == 0, "unregister_notifier inside a range");
+  SLAT_ASSERT(ranges_on_this_thread().of(this) == 0, "unregister_notifier inside a range");
   MutexGuard guard(mutex_);
   std::unique_ptr<Subscribers> fresh = copy();
   std::erase(fresh->list, &notifier);
@@ -85,21 +131,20 @@ void NotifierChain::unregister_notifier(Notifier& notifier) {
 
 bool NotifierChain::pass_gate(bool blockable) {
   MutexGuard gate(gate_);
-  if (ranges_on_this_thread == 0)
+  if (ranges_on_this_thread().of(this) == 0)
     while (registrations_ != 0) {
       if (!blockable) return false;
       gate.wait(gate_changed_);
     }
   ++ranges_;
-  ++ranges_on_this_thread;
+  ranges_on_this_thread().enter(this);
   return true;
 }
 
 void NotifierChain::leave_gate() {
   MutexGuard gate(gate_);
-  SLAT_ASSERT(ranges_ != 0 && ranges_on_this_thread != 0,
-              "invalidate_range_end without its start (I18)");
-  --ranges_on_this_thread;
+  SLAT_ASSERT(ranges_ != 0, "invalidate_range_end without its start (I18)");
+  ranges_on_this_thread().leave(this);
   if (--ranges_ == 0 && registrations_ != 0) gate_changed_.notify_all();
 }
 
@@ -117,7 +162,12 @@ Result<NotifierChain::Scope> NotifierChain::invalidate_range_start(const Notifie
   sequence_.begin(range.start, range.end);
   const std::size_t count = subscribers != nullptr ? subscribers->list.size() : 0;
   for (std::size_t i = 0; i < count; ++i) {
-    if (subscribers->list[i]->invalidate_range_start(range)) continue;
+    bool started_one = false;
+    {
+      const NoSleep no_sleep(!range.blockable);
+      started_one = subscribers->list[i]->invalidate_range_start(range);
+    }
+    if (started_one) continue;
     SLAT_CHECK(!range.blockable, "a notifier refused a blockable range");
     for (std::size_t started = 0; started < i; ++started)
       subscribers->list[started]->invalidate_range_end(range);
@@ -148,8 +198,11 @@ NotifierChain::Scope::Scope(Scope&& other) noexcept
 void NotifierChain::Scope::end() {
   if (chain_ == nullptr) return;
   assert_no_page_lock();
-  if (subscribers_ != nullptr)
-    for (Notifier* notifier : subscribers_->list) notifier->invalidate_range_end(range_);
+  {
+    const NoSleep no_sleep(!range_.blockable);
+    if (subscribers_ != nullptr)
+      for (Notifier* notifier : subscribers_->list) notifier->invalidate_range_end(range_);
+  }
   chain_->sequence_.end();
   section_.end();
   chain_->leave_gate();
@@ -178,6 +231,7 @@ bool NotifierChain::clear_young(std::uintptr_t start, std::uintptr_t end) {
 }
 
 bool NotifierChain::test_young(std::uintptr_t start, std::uintptr_t end) {
+  const NoSleep no_sleep;
   return any([&](Notifier& notifier) { return notifier.test_young(start, end); });
 }
 
