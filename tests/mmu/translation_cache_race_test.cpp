@@ -73,7 +73,7 @@ TEST_F(PinRace, I26_start_waits_for_a_pin) {
         world.mm.notifiers().invalidate_range_start({at, at + page_size, InvalidateEvent::migrate});
     EXPECT_TRUE(range);
     EXPECT_EQ(*world.backing->host_view(0), std::byte(0x77)) << "it has drained";
-    EXPECT_EQ(cache->pins(), 0u);
+    EXPECT_EQ(world.backing->word(0).read().pins(), 0u);
   });
 }
 
