@@ -11,9 +11,9 @@ namespace slat::mmu {
 
 namespace {
 
-/// Ranges that this thread has in progress, chain by chain: to be inside a range of one address space
-/// says nothing about another's.
-class ThreadRanges {
+/// Ranges and aging calls that this thread is inside of, chain by chain: to be inside a range of one
+/// address space says nothing about another's.
+class ThreadCalls {
  public:
   [[nodiscard]] unsigned of(const NotifierChain* chain) const {
     for (const Entry& entry : entries_)
@@ -30,7 +30,7 @@ class ThreadRanges {
       }
       if (entry.chain == nullptr) place = &entry;
     }
-    SLAT_CHECK(place != nullptr, "a thread has ranges in progress in more than 16 address spaces");
+    SLAT_CHECK(place != nullptr, "a thread is in calls of more than 16 notifier chains");
     *place = {chain, 1};
   }
 
@@ -52,9 +52,9 @@ class ThreadRanges {
   std::array<Entry, 16> entries_;
 };
 
-ThreadRanges& ranges_on_this_thread() {
-  static thread_local ThreadRanges ranges;
-  return ranges;
+ThreadCalls& calls_on_this_thread() {
+  static thread_local ThreadCalls calls;
+  return calls;
 }
 
 std::uint64_t now_ns() {
@@ -100,7 +100,7 @@ void NotifierChain::publish(std::unique_ptr<Subscribers> fresh) {
 }
 
 Result<void> NotifierChain::register_notifier(Notifier& notifier) {
-  SLAT_ASSERT(ranges_on_this_thread().of(this) == 0, "register_notifier inside a range");
+  SLAT_ASSERT(!inside_call(), "register_notifier inside a range or a callback of the chain");
   MutexGuard guard(mutex_);
   std::unique_ptr<Subscribers> fresh = copy();
   if (std::find(fresh->list.begin(), fresh->list.end(), &notifier) != fresh->list.end())
@@ -121,7 +121,7 @@ Result<void> NotifierChain::register_notifier(Notifier& notifier) {
 }
 
 void NotifierChain::unregister_notifier(Notifier& notifier) {
-  SLAT_ASSERT(ranges_on_this_thread().of(this) == 0, "unregister_notifier inside a range");
+  SLAT_ASSERT(!inside_call(), "unregister_notifier inside a range or a callback of the chain");
   MutexGuard guard(mutex_);
   std::unique_ptr<Subscribers> fresh = copy();
   std::erase(fresh->list, &notifier);
@@ -129,22 +129,26 @@ void NotifierChain::unregister_notifier(Notifier& notifier) {
   publish(std::move(fresh));
 }
 
+bool NotifierChain::inside_call() const {
+  return calls_on_this_thread().of(this) != 0;
+}
+
 bool NotifierChain::pass_gate(bool blockable) {
   MutexGuard gate(gate_);
-  if (ranges_on_this_thread().of(this) == 0)
+  if (!inside_call())
     while (registrations_ != 0) {
       if (!blockable) return false;
       gate.wait(gate_changed_);
     }
   ++ranges_;
-  ranges_on_this_thread().enter(this);
+  calls_on_this_thread().enter(this);
   return true;
 }
 
 void NotifierChain::leave_gate() {
   MutexGuard gate(gate_);
   SLAT_ASSERT(ranges_ != 0, "invalidate_range_end without its start (I18)");
-  ranges_on_this_thread().leave(this);
+  calls_on_this_thread().leave(this);
   if (--ranges_ == 0 && registrations_ != 0) gate_changed_.notify_all();
 }
 
@@ -216,9 +220,13 @@ template <class Call> bool NotifierChain::any(Call call) {
   const Subscribers* const subscribers =
       subscribers_.load(std::memory_order_acquire); // pairs with publish()
   bool young = false;
+  // A range that a callback starts must pass the gate: the registration that closed it waits for the
+  // section above.
+  calls_on_this_thread().enter(this);
   if (subscribers != nullptr)
     for (Notifier* notifier : subscribers->list)
       young |= call(*notifier); // all of them: each clears its own bits
+  calls_on_this_thread().leave(this);
   return young;
 }
 
@@ -242,7 +250,9 @@ void NotifierChain::release() {
   const std::unique_ptr<Subscribers> leaving = copy();
   publish(std::make_unique<Subscribers>());
   const Srcu::ReadGuard section(srcu_);
+  calls_on_this_thread().enter(this);
   for (Notifier* notifier : leaving->list) notifier->release();
+  calls_on_this_thread().leave(this);
 }
 
 } // namespace slat::mmu

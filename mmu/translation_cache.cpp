@@ -53,6 +53,7 @@ Result<TranslationCache::Pin> TranslationCache::pin(std::uintptr_t address, std:
                                                     std::uint32_t access) {
   SLAT_ASSERT(!pinned_by_this_thread(), "pin() may wait for a range that waits for this thread's "
                                         "other pin (I26)");
+  SLAT_ASSERT(!mm_->notifiers().inside_call(), "pin() inside a range may wait for its end (I26)");
   const std::uintptr_t first = page_of(address);
   if (length == 0 || address + length < address)
     return fail(Errc::invalid_argument, 0, "nothing can be pinned in an empty range");

@@ -250,6 +250,9 @@ TEST_F(TranslationDeathTest, misuse_is_found_in_checked_builds) {
   EXPECT_DEATH((void)cache->pin(at + page_size, 1, vm_read), "I26");
   pinned.release();
   EXPECT_DEATH((void)pinned.bytes(), "I26");
+  const auto range = world.mm.notifiers().invalidate_range_start(
+      {at + 4 * page_size, at + 5 * page_size, InvalidateEvent::zap});
+  EXPECT_DEATH((void)cache->pin(at, 1, vm_read), "I26");
 }
 
 } // namespace
