@@ -97,6 +97,7 @@ class DmaTorture {
 
   /// The one thread that changes what is mapped where, and so knows it.
   void remap(torture::Worker& worker) {
+    worker.breathe(); // writers of the mm lock come first: under mmap-lock nobody else would get in
     const std::uint64_t first = worker.below(pages);
     const std::uint64_t count = 1 + worker.below(std::min<std::uint64_t>(6, pages - first));
     for (std::uint64_t page = first; page < first + count; ++page) {
@@ -132,6 +133,7 @@ class DmaTorture {
   }
 
   void advise(torture::Worker& worker) {
+    worker.breathe();
     const std::uint64_t first = worker.below(pages);
     const std::uint64_t count = 1 + worker.below(std::min<std::uint64_t>(6, pages - first));
     constexpr std::array advices = {mmu::Advice::dontneed, mmu::Advice::remove,
@@ -145,6 +147,7 @@ class DmaTorture {
 
   /// As a migration would: nobody writes to the page while it is copied.
   void copy_away(torture::Worker& worker) {
+    worker.breathe();
     const std::uint64_t page = worker.below(pages);
     const std::uintptr_t at = where_[page].load();
     if (at == 0) return;

@@ -121,6 +121,7 @@ class MmTorture {
   }
 
   void unmap_and_map(torture::Worker& worker) {
+    worker.breathe(); // writers of the mm lock come first: under mmap-lock nobody else would get in
     const auto [first, count] = some_pages(worker);
     auto gone = mm_.unmap(address_of(first), count << mmu::page_shift);
     check(gone.has_value(), "unmap: {}", gone ? "" : gone.error().message);
@@ -135,6 +136,7 @@ class MmTorture {
   }
 
   void advise(torture::Worker& worker) {
+    worker.breathe();
     const auto [first, count] = some_pages(worker);
     auto advised = mm_.advise(address_of(first), count << mmu::page_shift,
                               worker.one_in(2) ? mmu::Advice::dontneed : mmu::Advice::remove);
