@@ -16,28 +16,25 @@ namespace {
 class ThreadCalls {
  public:
   [[nodiscard]] unsigned of(const NotifierChain* chain) const {
-    for (const Entry& entry : entries_)
-      if (entry.chain == chain) return entry.count;
+    for (unsigned i = 0; i < used_; ++i)
+      if (entries_[i].chain == chain) return entries_[i].count;
     return 0;
   }
 
   void enter(const NotifierChain* chain) {
-    Entry* place = nullptr;
-    for (Entry& entry : entries_) {
-      if (entry.chain == chain) {
-        ++entry.count;
-        return;
-      }
-      if (entry.chain == nullptr) place = &entry;
+    for (unsigned i = 0; i < used_; ++i) {
+      if (entries_[i].chain != chain) continue;
+      ++entries_[i].count;
+      return;
     }
-    SLAT_CHECK(place != nullptr, "a thread is in calls of more than 16 notifier chains");
-    *place = {chain, 1};
+    SLAT_CHECK(used_ < entries_.size(), "a thread is in calls of more than 16 notifier chains");
+    entries_[used_++] = {chain, 1};
   }
 
   void leave(const NotifierChain* chain) {
-    for (Entry& entry : entries_) {
-      if (entry.chain != chain) continue;
-      if (--entry.count == 0) entry.chain = nullptr;
+    for (unsigned i = 0; i < used_; ++i) {
+      if (entries_[i].chain != chain) continue;
+      if (--entries_[i].count == 0) entries_[i] = entries_[--used_];
       return;
     }
     SLAT_CHECK(false, "a range ends on another thread than it began on (I18)");
@@ -50,6 +47,7 @@ class ThreadCalls {
   };
 
   std::array<Entry, 16> entries_;
+  unsigned used_ = 0;
 };
 
 ThreadCalls& calls_on_this_thread() {
