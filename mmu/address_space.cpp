@@ -77,7 +77,10 @@ template <class D> AddressSpaceOf<D>::~AddressSpaceOf() {
       design_.vma_start_write(*vma);
       const VmaView view = vma->view();
       wait_for_page_owners({view}, true, PageBits::installed);
-      SLAT_CHECK(host::unmap(view.start, view.bytes()).has_value(), "munmap of a whole VMA failed");
+      // What is in the window goes with it: in a hole there the host would place somebody else's.
+      window_.each_outside(view.start, view.end, [](std::uintptr_t from, std::uintptr_t to) {
+        SLAT_CHECK(host::unmap(from, to - from).has_value(), "munmap of a whole VMA failed");
+      });
     }
     design_.tree.clear();
     for (Vma* vma : vmas) {

@@ -7,6 +7,8 @@
 // holds.
 #pragma once
 
+#include "mmu/lock_rank.hpp"
+
 #include <atomic>
 #include <cstdint>
 
@@ -70,10 +72,12 @@ struct StdAtomics {
   /// Sleeps while the word's (low) 32 bits equal `value`; may return early, so callers loop. Orders
   /// nothing.
   static void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t value) {
+    might_sleep();
     detail::futex_wait(&word, value);
   }
 
   static void wait_while(const std::atomic<std::uint64_t>& word, std::uint64_t value) {
+    might_sleep();
     detail::futex_wait(
         &word, static_cast<std::uint32_t>(value)); // little endian: the low half comes first
   }

@@ -28,6 +28,9 @@ constexpr std::array<std::string_view, counter_kinds> names = {
     "uffd_wake_count",
     "mmio_on_ram_count",
     "efault_count",
+    "translation_hit_count",
+    "translation_miss_count",
+    "pin_wait_count",
 };
 static_assert(!names.back().empty());
 } // namespace

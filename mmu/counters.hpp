@@ -33,9 +33,12 @@ enum class Counter : unsigned {
   uffd_missing_count,
   uffd_minor_count,
   uffd_wp_count,
-  uffd_wake_count,   // installs that found the page installed and only woke the faulting thread
-  mmio_on_ram_count, // accesses that the kernel's emulator handed to us
-  efault_count,      // KVM_RUN ended in EFAULT during a range in progress
+  uffd_wake_count,       // installs that found the page installed and only woke the faulting thread
+  mmio_on_ram_count,     // accesses that the kernel's emulator handed to us
+  efault_count,          // KVM_RUN ended in EFAULT during a range in progress
+  translation_hit_count, // pins by a cached translation
+  translation_miss_count, // lookups of a VMA for a pin
+  pin_wait_count,         // ranges that waited for a pin to be dropped
   last_,
 };
 

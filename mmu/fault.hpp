@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 namespace slat::mmu {
@@ -47,17 +46,5 @@ struct FaultOutcome {
 /// No lock of mmu/ may be held, and the caller is not inside a range of its own. Any number of
 /// threads.
 FaultOutcome handle_mm_fault(AddressSpace& mm, const FaultRequest& request);
-
-/// Copies from or to the guest view by way of the host view, filling pages as a guest access would,
-/// but installing nothing (access_remote_vm). Returns the bytes copied before the first page that
-/// cannot be had, and why. May sleep. No lock of mmu/ may be held.
-struct RemoteAccess {
-  std::size_t bytes;
-  FaultResult result;
-};
-
-RemoteAccess read_remote(AddressSpace& mm, std::uintptr_t address, std::span<std::byte> into);
-RemoteAccess write_remote(AddressSpace& mm, std::uintptr_t address,
-                          std::span<const std::byte> from);
 
 } // namespace slat::mmu

@@ -7,6 +7,11 @@
 //     lock what invalidated() takes too
 //   } while (subscription.read_retry(seq) && (unlock, true));
 //   ... use the pages under that lock ...
+//
+// Limits. Each subscription is a subscriber of the chain of its own: a range calls all of them, and
+// those that it does not overlap return at once. That is linear (a few ns each), not O(log n + k) as
+// with an interval tree, and insert() and remove() each wait for the ranges in progress or a grace
+// period. Right for some tens of long-lived intervals; thousands want a tree behind one subscriber.
 #pragma once
 
 #include "mmu/notifier.hpp"

@@ -25,16 +25,34 @@ class SLAT_CAPABILITY("mm_lock") MmLock {
   MmLock& operator=(const MmLock&) = delete;
 
   /// Sleeps. No other lock of mmu/ held.
-  void lock() SLAT_ACQUIRE() { pthread_rwlock_wrlock(&lock_); }
+  void lock() SLAT_ACQUIRE() {
+    before();
+    pthread_rwlock_wrlock(&lock_);
+    lock_rank::acquired(this, LockRank::mm_lock);
+  }
 
-  void unlock() SLAT_RELEASE() { pthread_rwlock_unlock(&lock_); }
+  void unlock() SLAT_RELEASE() { drop(); }
 
   /// Sleeps while a writer is inside or waits. No other lock of mmu/ held.
-  void lock_shared() SLAT_ACQUIRE_SHARED() { pthread_rwlock_rdlock(&lock_); }
+  void lock_shared() SLAT_ACQUIRE_SHARED() {
+    before();
+    pthread_rwlock_rdlock(&lock_);
+    lock_rank::acquired(this, LockRank::mm_lock);
+  }
 
-  void unlock_shared() SLAT_RELEASE_SHARED() { pthread_rwlock_unlock(&lock_); }
+  void unlock_shared() SLAT_RELEASE_SHARED() { drop(); }
 
  private:
+  void before() {
+    might_sleep();
+    lock_rank::acquiring(this, LockRank::mm_lock);
+  }
+
+  void drop() {
+    lock_rank::released(this);
+    pthread_rwlock_unlock(&lock_);
+  }
+
   pthread_rwlock_t lock_;
 };
 

@@ -3,13 +3,57 @@
 #include "mmu/assert.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 
 namespace slat::mmu {
 
 namespace {
-thread_local unsigned ranges_on_this_thread = 0;
+
+/// Ranges and aging calls that this thread is inside of, chain by chain: to be inside a range of one
+/// address space says nothing about another's.
+class ThreadCalls {
+ public:
+  [[nodiscard]] unsigned of(const NotifierChain* chain) const {
+    for (unsigned i = 0; i < used_; ++i)
+      if (entries_[i].chain == chain) return entries_[i].count;
+    return 0;
+  }
+
+  void enter(const NotifierChain* chain) {
+    for (unsigned i = 0; i < used_; ++i) {
+      if (entries_[i].chain != chain) continue;
+      ++entries_[i].count;
+      return;
+    }
+    SLAT_CHECK(used_ < entries_.size(), "a thread is in calls of more than 16 notifier chains");
+    entries_[used_++] = {chain, 1};
+  }
+
+  void leave(const NotifierChain* chain) {
+    for (unsigned i = 0; i < used_; ++i) {
+      if (entries_[i].chain != chain) continue;
+      if (--entries_[i].count == 0) entries_[i] = entries_[--used_];
+      return;
+    }
+    SLAT_CHECK(false, "a range ends on another thread than it began on (I18)");
+  }
+
+ private:
+  struct Entry {
+    const NotifierChain* chain = nullptr;
+    unsigned count = 0;
+  };
+
+  std::array<Entry, 16> entries_;
+  unsigned used_ = 0;
+};
+
+ThreadCalls& calls_on_this_thread() {
+  static thread_local ThreadCalls calls;
+  return calls;
+}
 
 std::uint64_t now_ns() {
   return std::uint64_t(std::chrono::steady_clock::now().time_since_epoch() /
@@ -54,7 +98,7 @@ void NotifierChain::publish(std::unique_ptr<Subscribers> fresh) {
 }
 
 Result<void> NotifierChain::register_notifier(Notifier& notifier) {
-  SLAT_ASSERT(ranges_on_this_thread == 0, "register_notifier inside a range");
+  SLAT_ASSERT(!inside_call(), "register_notifier inside a range or a callback of the chain");
   MutexGuard guard(mutex_);
   std::unique_ptr<Subscribers> fresh = copy();
   if (std::find(fresh->list.begin(), fresh->list.end(), &notifier) != fresh->list.end())
@@ -75,7 +119,7 @@ Result<void> NotifierChain::register_notifier(Notifier& notifier) {
 }
 
 void NotifierChain::unregister_notifier(Notifier& notifier) {
-  SLAT_ASSERT(ranges_on_this_thread == 0, "unregister_notifier inside a range");
+  SLAT_ASSERT(!inside_call(), "unregister_notifier inside a range or a callback of the chain");
   MutexGuard guard(mutex_);
   std::unique_ptr<Subscribers> fresh = copy();
   std::erase(fresh->list, &notifier);
@@ -83,23 +127,26 @@ void NotifierChain::unregister_notifier(Notifier& notifier) {
   publish(std::move(fresh));
 }
 
+bool NotifierChain::inside_call() const {
+  return calls_on_this_thread().of(this) != 0;
+}
+
 bool NotifierChain::pass_gate(bool blockable) {
   MutexGuard gate(gate_);
-  if (ranges_on_this_thread == 0)
+  if (!inside_call())
     while (registrations_ != 0) {
       if (!blockable) return false;
       gate.wait(gate_changed_);
     }
   ++ranges_;
-  ++ranges_on_this_thread;
+  calls_on_this_thread().enter(this);
   return true;
 }
 
 void NotifierChain::leave_gate() {
   MutexGuard gate(gate_);
-  SLAT_ASSERT(ranges_ != 0 && ranges_on_this_thread != 0,
-              "invalidate_range_end without its start (I18)");
-  --ranges_on_this_thread;
+  SLAT_ASSERT(ranges_ != 0, "invalidate_range_end without its start (I18)");
+  calls_on_this_thread().leave(this);
   if (--ranges_ == 0 && registrations_ != 0) gate_changed_.notify_all();
 }
 
@@ -117,7 +164,12 @@ Result<NotifierChain::Scope> NotifierChain::invalidate_range_start(const Notifie
   sequence_.begin(range.start, range.end);
   const std::size_t count = subscribers != nullptr ? subscribers->list.size() : 0;
   for (std::size_t i = 0; i < count; ++i) {
-    if (subscribers->list[i]->invalidate_range_start(range)) continue;
+    bool started_one = false;
+    {
+      const NoSleep no_sleep(!range.blockable);
+      started_one = subscribers->list[i]->invalidate_range_start(range);
+    }
+    if (started_one) continue;
     SLAT_CHECK(!range.blockable, "a notifier refused a blockable range");
     for (std::size_t started = 0; started < i; ++started)
       subscribers->list[started]->invalidate_range_end(range);
@@ -148,8 +200,11 @@ NotifierChain::Scope::Scope(Scope&& other) noexcept
 void NotifierChain::Scope::end() {
   if (chain_ == nullptr) return;
   assert_no_page_lock();
-  if (subscribers_ != nullptr)
-    for (Notifier* notifier : subscribers_->list) notifier->invalidate_range_end(range_);
+  {
+    const NoSleep no_sleep(!range_.blockable);
+    if (subscribers_ != nullptr)
+      for (Notifier* notifier : subscribers_->list) notifier->invalidate_range_end(range_);
+  }
   chain_->sequence_.end(range_.start, range_.end);
   section_.end();
   chain_->leave_gate();
@@ -163,9 +218,13 @@ template <class Call> bool NotifierChain::any(Call call) {
   const Subscribers* const subscribers =
       subscribers_.load(std::memory_order_acquire); // pairs with publish()
   bool young = false;
+  // A range that a callback starts must pass the gate: the registration that closed it waits for the
+  // section above.
+  calls_on_this_thread().enter(this);
   if (subscribers != nullptr)
     for (Notifier* notifier : subscribers->list)
       young |= call(*notifier); // all of them: each clears its own bits
+  calls_on_this_thread().leave(this);
   return young;
 }
 
@@ -178,6 +237,7 @@ bool NotifierChain::clear_young(std::uintptr_t start, std::uintptr_t end) {
 }
 
 bool NotifierChain::test_young(std::uintptr_t start, std::uintptr_t end) {
+  const NoSleep no_sleep;
   return any([&](Notifier& notifier) { return notifier.test_young(start, end); });
 }
 
@@ -188,7 +248,9 @@ void NotifierChain::release() {
   const std::unique_ptr<Subscribers> leaving = copy();
   publish(std::make_unique<Subscribers>());
   const Srcu::ReadGuard section(srcu_);
+  calls_on_this_thread().enter(this);
   for (Notifier* notifier : leaving->list) notifier->release();
+  calls_on_this_thread().leave(this);
 }
 
 } // namespace slat::mmu

@@ -124,6 +124,10 @@ class NotifierChain {
   /// sleep. Not in a range.
   void release();
 
+  /// True if this thread is between start and end of a range of this chain, or in a callback of it:
+  /// then it must not wait for a range to end, nor register, nor unregister. Does not sleep.
+  [[nodiscard]] bool inside_call() const;
+
   [[nodiscard]] InvalidateSeq& sequence() { return sequence_; }
 
   /// From the start of a range, before the first callback, to its end, after the last, in nanoseconds.
@@ -143,13 +147,13 @@ class NotifierChain {
   Histogram latency_;
   InvalidateSeq sequence_;
   Srcu srcu_;
-  Mutex mutex_; // serialises registration
+  Mutex mutex_{LockRank::registration}; // serialises registration
   std::atomic<const Subscribers*> subscribers_{
       nullptr}; // release where it is replaced pairs with readers' acquire
 
-  // Lets a registration wait for a moment without ranges. A thread that is inside a range passes at
+  // Lets a registration wait for a moment without ranges. A thread that is inside a call passes at
   // once: its nested range cannot wait for a registration that waits for the outer one.
-  Mutex gate_;
+  Mutex gate_{LockRank::gate};
   std::condition_variable gate_changed_;
   unsigned ranges_ SLAT_GUARDED_BY(gate_) = 0;
   unsigned registrations_ SLAT_GUARDED_BY(gate_) = 0;

@@ -2,7 +2,7 @@
 //
 //   bits   what
 //   63-32  slot in the store of reclaimed pages
-//   31-12  pins, 11-9 free
+//   31-12  pins: users of the host view that a removal waits for; 11-9 free
 //   8 installed (a hint)   7 write-tracked   6 dirty   5 accessed   4 waiters   3 locked
 //   2-0    state
 //
@@ -14,6 +14,12 @@
 //   filling --finish_fill()--> as it was        the claimer, if the fill is called off
 //   present --unlock_empty()--> none            discard and unmap: the invalidator, locked
 //
+// Pins are a count beside the state. try_pin_present() adds one to a present page, whoever locks it;
+// unpin() drops it. A pin excludes removal, not the lock, nor a zap, whose data stays: who means to
+// remove content has a range in progress first and waits until the page is unpinned. A pin taken
+// under such a range is dropped again unused, so the count may be above 0 for a moment in any state,
+// and every other transition leaves it alone. What makes a pin good is in pin.hpp.
+//
 // `filling` and `locked` are two forms of one ownership and exclude each other: whoever waits for
 // one waits for both. The lock bit is the "PT lock" of this project. No notifier callback and no
 // fill runs while it is held, and while it plays FROZEN for an install that is a system call, an
@@ -22,7 +28,9 @@
 // Orderings. Lock, claim and every wait's exit are acquire; unlock and finish are release on the
 // same word, so all that the last owner did to the page happens before the next owner. A waiter
 // announces itself in the word that it waits for, so the owner's one read-modify-write sees it or
-// the waiter's CAS fails: no fence is needed.
+// the waiter's CAS fails: no fence is needed. Pins have the same pairs: try_pin_present() acquires
+// what finish_fill() released, unpin() releases what its user did to the page to wait_unpinned().
+// Waiters of either kind share the bit: whoever clears it wakes all, and they look again.
 #pragma once
 
 #include "mmu/assert.hpp"
@@ -45,6 +53,9 @@ class PageBits {
   static constexpr std::uint64_t write_tracked = 1u << 7;
   static constexpr std::uint64_t installed = 1u << 8;
   static constexpr std::uint64_t flags = accessed | dirty | write_tracked | installed;
+  static constexpr unsigned pin_shift = 12;
+  static constexpr std::uint64_t one_pin = std::uint64_t(1) << pin_shift;
+  static constexpr std::uint64_t pin_mask = 0xfffff000;
   static constexpr unsigned slot_shift = 32;
 
   constexpr explicit PageBits(std::uint64_t raw) : raw_(raw) {}
@@ -55,6 +66,10 @@ class PageBits {
 
   [[nodiscard]] constexpr bool owned() const {
     return (raw_ & locked) != 0 || state() == PageState::filling;
+  }
+
+  [[nodiscard]] constexpr std::uint32_t pins() const {
+    return std::uint32_t((raw_ & pin_mask) >> pin_shift);
   }
 
   [[nodiscard]] constexpr std::uint32_t slot() const { return std::uint32_t(raw_ >> slot_shift); }
@@ -117,7 +132,7 @@ template <class A> class PageWordOf {
     std::uint64_t old = word_.load(std::memory_order_relaxed); // the CAS decides
     for (;;) {
       if (PageBits(old).owned()) {
-        old = sleep_while_owned(old);
+        old = sleep(old);
         continue;
       }
       if (word_.compare_exchange_weak(old, old | PageBits::locked, std::memory_order_acquire,
@@ -164,7 +179,43 @@ template <class A> class PageWordOf {
   /// lock held.
   void wait_unowned() {
     std::uint64_t old = word_.load(std::memory_order_relaxed); // acquired below before returning
-    while (PageBits(old).owned()) old = sleep_while_owned(old);
+    while (PageBits(old).owned()) old = sleep(old);
+    (void)read();
+  }
+
+  /// One pin more if the page is present. False too where a million pins are held. Does not sleep.
+  /// Good for nothing before the checks of pin.hpp.
+  [[nodiscard]] bool try_pin_present() {
+    std::uint64_t old = word_.load(std::memory_order_relaxed); // the CAS decides
+    do {
+      const PageBits bits(old);
+      if (bits.state() != PageState::present || (old & PageBits::pin_mask) == PageBits::pin_mask)
+        return false;
+    } while (!word_.compare_exchange_weak(old, old + PageBits::one_pin, std::memory_order_acquire,
+                                          std::memory_order_relaxed));
+    return true;
+  }
+
+  /// Drops a pin of the caller's and sets flags with it. Wakes those who wait. Does not sleep.
+  void unpin(std::uint64_t set = 0) {
+    std::uint64_t old = word_.load(std::memory_order_relaxed); // the CAS decides
+    std::uint64_t fewer = 0;
+    do {
+      SLAT_ASSERT(PageBits(old).pins() != 0, "unpin of a page that is not pinned");
+      fewer = (old | set) - PageBits::one_pin;
+      if (PageBits(fewer).pins() == 0) fewer &= ~PageBits::waiters;
+    } while (!word_.compare_exchange_weak(old, fewer, std::memory_order_release,
+                                          std::memory_order_relaxed));
+    if (PageBits(fewer).pins() == 0 && PageBits(old).has(PageBits::waiters)) A::wake_all(word_);
+  }
+
+  /// Sleeps until a moment without pins. Inside a range that covers the page, so that no pin taken
+  /// later is used. No page lock held.
+  void wait_unpinned() {
+    std::uint64_t old = word_.load(std::memory_order_relaxed); // acquired below before returning
+    while (PageBits(old).pins() != 0) old = sleep(old);
+    // Every change of the word is a read-modify-write, so this reads from the release sequences of
+    // all unpin()s so far.
     (void)read();
   }
 
@@ -188,8 +239,8 @@ template <class A> class PageWordOf {
     if (PageBits(old).has(PageBits::waiters)) A::wake_all(word_);
   }
 
-  /// One round of sleep; returns a new reading.
-  std::uint64_t sleep_while_owned(std::uint64_t old) {
+  /// One round of sleep, until the word changes from `old`; returns a new reading.
+  std::uint64_t sleep(std::uint64_t old) {
     if (!PageBits(old).has(PageBits::waiters)) {
       const std::uint64_t announced = old | PageBits::waiters;
       if (!word_.compare_exchange_weak(old, announced, std::memory_order_relaxed,

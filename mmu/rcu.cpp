@@ -27,6 +27,7 @@ void detail::tsan_section_ends() {
 #endif
 
 void synchronize() {
+  might_sleep();
   urcu_bp_synchronize_rcu();
 #ifdef SLAT_RCU_TSAN
   __tsan_acquire(&grace_period_tag);
@@ -38,6 +39,7 @@ void call(DeferredCall& head, void (*function)(DeferredCall*)) {
 }
 
 void barrier() {
+  might_sleep();
   reclaimer().barrier();
 }
 

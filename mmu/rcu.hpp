@@ -58,6 +58,9 @@ class ReadGuard {
 
   ReadGuard(const ReadGuard&) = delete;
   ReadGuard& operator=(const ReadGuard&) = delete;
+
+ private:
+  NoSleep no_sleep_;
 };
 
 /// Sleeps until every read section that exists now has ended. Not inside a read section.

@@ -2,6 +2,7 @@
 
 #include "mmu/assert.hpp"
 
+#include <exception>
 #include <pthread.h>
 #include <utility>
 
@@ -9,13 +10,16 @@ namespace slat::mmu {
 
 Reclaimer::~Reclaimer() {
   std::thread thread;
+  DeferredCall* left = nullptr;
   {
     MutexGuard guard(mutex_);
     stopping_ = true;
     hurry();
     thread = std::move(thread_);
+    if (!thread.joinable()) left = take();
   }
   if (thread.joinable()) thread.join();
+  if (left != nullptr) run_batch(left);
 }
 
 void Reclaimer::call(DeferredCall& head, void (*function)(DeferredCall*)) {
@@ -23,13 +27,10 @@ void Reclaimer::call(DeferredCall& head, void (*function)(DeferredCall*)) {
   head.function = function;
   MutexGuard guard(mutex_);
   SLAT_ASSERT(!stopping_, "call() on a reclaimer that is being destroyed");
-  if (!thread_.joinable()) {
-    thread_ = std::thread([this] { run(); });
-    pthread_setname_np(thread_.native_handle(), "slat-reclaim");
-  }
   *tail_ = &head;
   tail_ = &head.next;
   ++queued_;
+  start();
   // A gathering thread looks by itself: a wake-up for each call is what a burst would pay for.
   if (sleep_ == Sleep::until_called ||
       (sleep_ == Sleep::gathering && queued_ - taken_ >= most_gathered))
@@ -37,45 +38,71 @@ void Reclaimer::call(DeferredCall& head, void (*function)(DeferredCall*)) {
 }
 
 void Reclaimer::barrier() {
+  DeferredCall* batch = nullptr;
+  std::uint64_t goal = 0;
+  {
+    MutexGuard guard(mutex_);
+    goal = queued_;
+    if (taken_ < goal) start();
+    if (!thread_.joinable())
+      batch = take();
+    else if (taken_ < goal)
+      hurry();
+  }
+  if (batch != nullptr) run_batch(batch);
   MutexGuard guard(mutex_);
-  const std::uint64_t goal = queued_;
-  if (taken_ < goal) hurry();
   while (done_ < goal) guard.wait(progress_);
+}
+
+void Reclaimer::start() {
+  if (thread_.joinable()) return;
+  try {
+    thread_ = std::thread([this] { run(); });
+    pthread_setname_np(thread_.native_handle(), "slat-reclaim");
+  } catch (const std::exception&) { // bad_alloc or system_error: nothing is lost, see call()
+  }
 }
 
 void Reclaimer::hurry() {
   if (!std::exchange(hurry_, true) && sleep_ != Sleep::awake) work_.notify_one(); // once is enough
 }
 
-DeferredCall* Reclaimer::next_batch() {
-  MutexGuard guard(mutex_);
-  const auto deadline = std::chrono::steady_clock::now() + gather_;
-  sleep_ = Sleep::gathering;
-  while (!hurry_ && !stopping_ && guard.wait_until(work_, deadline)) {
-  }
-  sleep_ = Sleep::until_called;
-  while (head_ == nullptr && !stopping_) guard.wait(work_);
-  sleep_ = Sleep::awake;
+DeferredCall* Reclaimer::take() {
   hurry_ = false;
   taken_ = queued_;
   tail_ = &head_;
   return std::exchange(head_, nullptr);
 }
 
-void Reclaimer::run() {
-  while (DeferredCall* batch = next_batch()) {
-    synchronize_();
-    std::uint64_t count = 0;
-    while (batch != nullptr) {
-      DeferredCall* const call = batch;
-      batch = call->next; // the callback may free it
-      call->function(call);
-      ++count;
-    }
-    MutexGuard guard(mutex_);
-    done_ += count;
-    progress_.notify_all();
+DeferredCall* Reclaimer::next_batch() {
+  MutexGuard guard(mutex_);
+  const auto deadline = std::chrono::steady_clock::now() + gather_;
+  sleep_ = Sleep::gathering;
+  while (!hurry_ && !stopping_ && queued_ - taken_ < most_gathered &&
+         guard.wait_until(work_, deadline)) {
   }
+  sleep_ = Sleep::until_called;
+  while (head_ == nullptr && !stopping_) guard.wait(work_);
+  sleep_ = Sleep::awake;
+  return take();
+}
+
+void Reclaimer::run() {
+  while (DeferredCall* const batch = next_batch()) run_batch(batch);
+}
+
+void Reclaimer::run_batch(DeferredCall* batch) {
+  synchronize_();
+  std::uint64_t count = 0;
+  while (batch != nullptr) {
+    DeferredCall* const call = batch;
+    batch = call->next; // the callback may free it
+    call->function(call);
+    ++count;
+  }
+  MutexGuard guard(mutex_);
+  done_ += count;
+  progress_.notify_all();
 }
 
 } // namespace slat::mmu

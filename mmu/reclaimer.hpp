@@ -40,7 +40,8 @@ class Reclaimer {
 
   /// `function(head)` runs on the reclaimer's thread after a grace period that starts after this
   /// call. Does not wait for it; callable inside a read section. `head` lives until then. One head may
-  /// stand for a whole chain of things to free.
+  /// stand for a whole chain of things to free. Never fails: while the host has no thread for us, the
+  /// next call(), barrier() or the destructor sees to what is queued.
   void call(DeferredCall& head, void (*function)(DeferredCall*)) SLAT_EXCLUDES(mutex_);
 
   /// Sleeps until every call() made before has run. Not inside a read section of the domain, and
@@ -52,8 +53,11 @@ class Reclaimer {
  private:
   enum class Sleep { awake, gathering, until_called };
 
+  void start() SLAT_REQUIRES(mutex_);
   void run() SLAT_EXCLUDES(mutex_);
+  void run_batch(DeferredCall* batch) SLAT_EXCLUDES(mutex_);
   [[nodiscard]] DeferredCall* next_batch() SLAT_EXCLUDES(mutex_);
+  [[nodiscard]] DeferredCall* take() SLAT_REQUIRES(mutex_);
   void hurry() SLAT_REQUIRES(mutex_);
 
   const std::function<void()> synchronize_;

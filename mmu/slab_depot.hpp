@@ -154,7 +154,7 @@ template <class T> class SlabDepot {
     if (slab->next != nullptr) slab->next->previous = slab->previous;
   }
 
-  Mutex mutex_;
+  Mutex mutex_{LockRank::object_cache};
   Slab* partial_ SLAT_GUARDED_BY(mutex_) = nullptr; // slabs with a free object
   std::size_t taken_ SLAT_GUARDED_BY(mutex_) = 0;
   std::size_t slabs_ SLAT_GUARDED_BY(mutex_) = 0;

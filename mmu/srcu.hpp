@@ -45,6 +45,7 @@ class Srcu {
   /// Sleeps until every section of this domain that exists now has ended. Not inside a section of
   /// this domain (it would wait for itself), nor holding what such a section may want.
   void synchronize() SLAT_EXCLUDES(mutex_) {
+    might_sleep();
     MutexGuard guard(mutex_);
     core_.synchronize();
   }
@@ -62,7 +63,7 @@ class Srcu {
 
  private:
   SrcuCore<StdAtomics, thread_slots> core_;
-  Mutex mutex_;         // one grace period at a time
+  Mutex mutex_{LockRank::grace_period}; // one grace period at a time
   Reclaimer reclaimer_; // last: its thread uses the members above until it is joined
 };
 

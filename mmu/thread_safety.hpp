@@ -1,6 +1,8 @@
 // Clang's thread-safety attributes, and the two lock types that carry them. g++ ignores the
-// attributes.
+// attributes. Checked builds also check the order of locks (lock_rank.hpp).
 #pragma once
+
+#include "mmu/lock_rank.hpp"
 
 #include <condition_variable>
 #include <mutex>
@@ -29,38 +31,85 @@ namespace slat::mmu {
 
 class SLAT_CAPABILITY("mutex") Mutex {
  public:
-  void lock() SLAT_ACQUIRE() { mutex_.lock(); }
+#ifdef SLAT_CHECKED
+  explicit Mutex(LockRank rank = LockRank::leaf) : rank_(rank) {}
+#else
+  explicit Mutex(LockRank = LockRank::leaf) {}
+#endif
 
-  void unlock() SLAT_RELEASE() { mutex_.unlock(); }
+  void lock() SLAT_ACQUIRE() {
+    lock_rank::acquiring(this, rank());
+    mutex_.lock();
+    lock_rank::acquired(this, rank());
+  }
 
-  bool try_lock() SLAT_TRY_ACQUIRE(true) { return mutex_.try_lock(); }
+  void unlock() SLAT_RELEASE() {
+    lock_rank::released(this);
+    mutex_.unlock();
+  }
 
-  std::mutex& native() { return mutex_; }
+  bool try_lock() SLAT_TRY_ACQUIRE(true) {
+    if (!mutex_.try_lock()) return false;
+    lock_rank::acquired(this, rank());
+    return true;
+  }
 
  private:
+  friend class MutexGuard;
+
+#ifdef SLAT_CHECKED
+  [[nodiscard]] LockRank rank() const { return rank_; }
+
+  const LockRank rank_;
+#else
+  [[nodiscard]] static LockRank rank() { return LockRank::leaf; }
+#endif
   std::mutex mutex_;
 };
 
+#ifndef SLAT_CHECKED
+static_assert(sizeof(Mutex) == sizeof(std::mutex)); // ranks cost nothing
+#endif
+
 class SLAT_SCOPED_CAPABILITY MutexGuard {
  public:
-  explicit MutexGuard(Mutex& mutex) SLAT_ACQUIRE(mutex) : lock_(mutex.native()) {}
+  explicit MutexGuard(Mutex& mutex) SLAT_ACQUIRE(mutex) : mutex_(&mutex) { mutex.lock(); }
 
-  ~MutexGuard() SLAT_RELEASE() {}
+  ~MutexGuard() SLAT_RELEASE() { mutex_->unlock(); }
 
   MutexGuard(const MutexGuard&) = delete;
   MutexGuard& operator=(const MutexGuard&) = delete;
 
   /// Sleeps; the mutex is free meanwhile. May return spuriously.
-  void wait(std::condition_variable& condition) { condition.wait(lock_); }
+  void wait(std::condition_variable& condition) {
+    might_sleep();
+    Native native(*mutex_);
+    condition.wait(native.lock);
+  }
 
   /// The same until `deadline` at the latest; false once it has passed.
   template <class TimePoint>
   bool wait_until(std::condition_variable& condition, TimePoint deadline) {
-    return condition.wait_until(lock_, deadline) == std::cv_status::no_timeout;
+    might_sleep();
+    Native native(*mutex_);
+    return condition.wait_until(native.lock, deadline) == std::cv_status::no_timeout;
   }
 
  private:
-  std::unique_lock<std::mutex> lock_;
+  /// The held mutex as what condition variables want. Still on the thread's list of locks while it
+  /// sleeps, for it comes back with it.
+  struct Native {
+    explicit Native(Mutex& mutex) : lock(mutex.mutex_, std::adopt_lock) {}
+
+    ~Native() { (void)lock.release(); }
+
+    Native(const Native&) = delete;
+    Native& operator=(const Native&) = delete;
+
+    std::unique_lock<std::mutex> lock;
+  };
+
+  Mutex* mutex_;
 };
 
 } // namespace slat::mmu

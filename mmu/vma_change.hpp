@@ -27,7 +27,7 @@ template <class D> class VmaChange {
 
  public:
   /// The mm write lock is held until this is gone.
-  explicit VmaChange(D& design) : design_(&design) {}
+  explicit VmaChange(D& design) SLAT_REQUIRES(design.mm_lock) : design_(&design) {}
 
   ~VmaChange() {
     for (Vma* vma : fresh_) design_->vm_area_free(*vma);

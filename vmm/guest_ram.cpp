@@ -1,6 +1,5 @@
 #include "vmm/guest_ram.hpp"
 
-#include "mmu/fault.hpp"
 #include "mmu/zero_source.hpp"
 #include "vmm/layout.hpp"
 
@@ -28,6 +27,10 @@ Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size,
   auto mm = mmu::AddressSpace::create(options, counters);
   if (!mm) return host_error(mm.error(), "guest memory");
   ram->mm_ = std::move(*mm);
+  auto translations = std::make_unique<mmu::TranslationCache>(*ram->mm_);
+  if (auto registered = ram->mm_->notifiers().register_notifier(*translations); !registered)
+    return host_error(registered.error(), "guest memory");
+  ram->translations_ = std::move(translations);
   ram->size_ = size;
   ram->ranges_ = ram_layout(size);
   for (const GpaRange& range : ram->ranges_) {
@@ -40,6 +43,10 @@ Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size,
     ram->regions_.push_back({range, *view, std::move(reference)});
   }
   return ram;
+}
+
+GuestRam::~GuestRam() {
+  if (translations_ != nullptr) mm_->notifiers().unregister_notifier(*translations_);
 }
 
 const GuestRam::Region* GuestRam::region_of(Gpa address) const {
@@ -71,12 +78,13 @@ Result<void> GuestRam::each_region(Gpa address, std::size_t length, Access acces
     const Region& region = *region_of(address + done);
     const std::uint64_t offset = address + done - region.gpa.start;
     const std::size_t count = std::min<std::uint64_t>(length - done, region.gpa.size - offset);
-    const mmu::RemoteAccess outcome = access(region.guest_view + offset, done, count);
-    if (outcome.result != mmu::FaultResult::done)
-      return fail(
-          outcome.result == mmu::FaultResult::no_memory ? Errc::host_limit : Errc::host_failed, 0,
-          fmt::format("guest memory at {:#x} cannot be accessed: {}",
-                      address + done + outcome.bytes, mmu::to_string(outcome.result)));
+    const auto copied = access(region.guest_view + offset, done, count);
+    if (!copied.result)
+      return fail(copied.result.error().code == mmu::Errc::no_memory ? Errc::host_limit
+                                                                     : Errc::host_failed,
+                  copied.result.error().os_error,
+                  fmt::format("guest memory at {:#x} cannot be accessed: {}",
+                              address + done + copied.bytes, copied.result.error().message));
     done += count;
   }
   return {};
@@ -85,14 +93,14 @@ Result<void> GuestRam::each_region(Gpa address, std::size_t length, Access acces
 Result<void> GuestRam::write(Gpa address, std::span<const std::byte> bytes) {
   return each_region(address, bytes.size(),
                      [&](std::uintptr_t where, std::size_t at, std::size_t count) {
-                       return mmu::write_remote(*mm_, where, bytes.subspan(at, count));
+                       return translations_->write(where, bytes.subspan(at, count));
                      });
 }
 
 Result<void> GuestRam::read(Gpa address, std::span<std::byte> bytes) {
   return each_region(address, bytes.size(),
                      [&](std::uintptr_t where, std::size_t at, std::size_t count) {
-                       return mmu::read_remote(*mm_, where, bytes.subspan(at, count));
+                       return translations_->read(where, bytes.subspan(at, count));
                      });
 }
 

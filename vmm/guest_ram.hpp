@@ -3,6 +3,7 @@
 #pragma once
 
 #include "mmu/address_space.hpp"
+#include "mmu/translation_cache.hpp"
 #include "vmm/guest_memory.hpp"
 
 #include <memory>
@@ -23,6 +24,9 @@ class GuestRam final : public GuestMemory {
   /// options refer to and the counters outlive it. Errors: host_limit names the limit.
   static Result<std::unique_ptr<GuestRam>>
   create(std::uint64_t size, const mmu::AddressSpaceOptions& options, mmu::Counters& counters);
+  ~GuestRam() override;
+  GuestRam(const GuestRam&) = delete;
+  GuestRam& operator=(const GuestRam&) = delete;
 
   [[nodiscard]] std::span<const GpaRange> ranges() const override { return ranges_; }
 
@@ -30,6 +34,9 @@ class GuestRam final : public GuestMemory {
   Result<void> read(Gpa address, std::span<std::byte> bytes) override;
 
   [[nodiscard]] mmu::AddressSpace& mm() { return *mm_; }
+
+  /// How devices, and everything else on the host side, get at guest memory.
+  [[nodiscard]] mmu::TranslationCache& translations() { return *translations_; }
 
   [[nodiscard]] std::span<const Region> regions() const { return regions_; }
 
@@ -51,6 +58,7 @@ class GuestRam final : public GuestMemory {
   std::vector<Region> regions_;
   std::unique_ptr<mmu::AddressSpace>
       mm_; // after regions_: goes first, while the backings' first references still hold
+  std::unique_ptr<mmu::TranslationCache> translations_; // registered with the chain of mm_
 };
 
 } // namespace slat::vmm

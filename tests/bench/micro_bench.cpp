@@ -3,6 +3,7 @@
 #include "mmu/rcu.hpp"
 #include "mmu/srcu.hpp"
 #include "mmu/vma_lock/per_vma_lock.hpp"
+#include "mmu/translation_cache.hpp"
 #include "mmu/zero_source.hpp"
 
 #include <benchmark/benchmark.h>
@@ -209,6 +210,47 @@ void fault_on_a_present_page(benchmark::State& state) {
 }
 
 BENCHMARK(fault_on_a_present_page)->Apply(every_design);
+
+/// The cache of the space of these arguments, registered with it.
+TranslationCache& shared_cache(const benchmark::State& state) {
+  static std::mutex mutex;
+  // Never destroyed: the spaces, which are, end their notifications to it.
+  static auto& caches = *new std::map<Space*, std::unique_ptr<TranslationCache>>;
+  Space& space = shared_space(state);
+  const std::lock_guard guard(mutex);
+  std::unique_ptr<TranslationCache>& cache = caches[&space];
+  if (!cache) {
+    cache = std::make_unique<TranslationCache>(space.mm);
+    (void)space.mm.notifiers().register_notifier(*cache);
+  }
+  return *cache;
+}
+
+void pin_with_a_cached_translation(benchmark::State& state) {
+  Space& space = shared_space(state);
+  TranslationCache& cache = shared_cache(state);
+  const std::uintptr_t address = space.addresses[std::size_t(state.thread_index()) * 100]; // page words of their own lines
+  for (auto _ : state) benchmark::DoNotOptimize(cache.pin(address, 64, vm_write)->bytes().data());
+  state.SetLabel(std::string(to_string(space.mm.vma_lock())));
+}
+
+BENCHMARK(pin_with_a_cached_translation)
+    ->ArgNames({"design", "vmas"})
+    ->ArgsProduct({{0, 1, 2, 3}, {1000}})
+    ->ThreadRange(1, 2);
+
+/// What a range costs while nothing is pinned, with a translation cache registered.
+void start_and_end_of_a_range(benchmark::State& state) {
+  Space& space = shared_space(state);
+  (void)shared_cache(state);
+  for (auto _ : state)
+    benchmark::DoNotOptimize(space.mm.notifiers().invalidate_range_start(
+        {space.addresses[0], space.addresses[0] + page_size, InvalidateEvent::zap}));
+}
+
+BENCHMARK(start_and_end_of_a_range)
+    ->ArgNames({"design", "vmas"})
+    ->Args({std::int64_t(VmaLockDesign::vma_refcount), 1000});
 
 void zap_of_one_page(benchmark::State& state) {
   Space& space = shared_space(state);

@@ -295,7 +295,7 @@ TEST_P(FailureSweep, is_all_or_nothing) {
     Fixture fixture(operation.window);
     const DrainedCaches drained;
     const State before = fixture.state();
-    const std::size_t live = live_vmas(fixture.world.mm.vma_lock());
+    const std::size_t live = testing::settled_vmas(fixture.world.mm);
     const std::uint64_t reserved = testing::reserved_bytes();
     source.arm(fixture, n);
     const auto result = operation.run(fixture);
@@ -327,7 +327,7 @@ TEST_P(FailureSweep, is_all_or_nothing) {
       if (!testing::sanitized) {
         EXPECT_EQ(testing::reserved_bytes(), reserved) << "address space is lost";
       }
-      EXPECT_EQ(live_vmas(fixture.world.mm.vma_lock()), live);
+      EXPECT_EQ(testing::settled_vmas(fixture.world.mm), live);
       fixture.expect_alive();
       const auto again = operation.run(fixture);
       EXPECT_TRUE(again) << testing::why(again);

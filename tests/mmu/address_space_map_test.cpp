@@ -102,7 +102,7 @@ TEST_F(MapTest, page_is_mapped_once_at_most) {
 }
 
 TEST_F(MapTest, neighbours_that_continue_each_other_become_one) {
-  const std::size_t live = live_vmas(world.mm.vma_lock());
+  const std::size_t live = testing::settled_vmas(world.mm);
   ASSERT_TRUE(map(4, 4, 4));
   ASSERT_TRUE(map(12, 4, 12));
   ASSERT_TRUE(map(8, 2, 8)); // extends the one before
@@ -111,7 +111,7 @@ TEST_F(MapTest, neighbours_that_continue_each_other_become_one) {
   expect_vmas({{4, 10, 4}, {11, 16, 11}});
   ASSERT_TRUE(map(10, 1, 10)); // joins both
   expect_vmas({{4, 16, 4}});
-  EXPECT_EQ(live_vmas(world.mm.vma_lock()), live + 1);
+  EXPECT_EQ(testing::settled_vmas(world.mm), live + 1);
   ASSERT_TRUE(map(16, 2, 20));               // another page
   ASSERT_TRUE(map(2, 2, 2, false, vm_read)); // other flags
   expect_vmas({{2, 4, 2}, {4, 16, 4}, {16, 18, 20}});
@@ -122,7 +122,9 @@ TEST_F(MapTest, neighbours_that_continue_each_other_become_one) {
 TEST_F(MapTest, I12_fault_on_a_neighbour_waits_until_the_merge_is_decided_and_done) {
   ASSERT_TRUE(map(4, 4, 4));
   world.touch(at(4), 4);
-  // A reader inside the neighbour: what is to be merged is not even looked at.
+  // A reader inside the neighbour: what is to be merged is not even looked at. One that speculates
+  // keeps nobody out: I14 and I17 are what it goes by.
+  if (world.mm.vma_lock() == VmaLockDesign::spf) GTEST_SKIP() << "spf: readers do not exclude";
   const VmaTicket ticket = world.mm.lock_vma_under_rcu(at(5));
   ASSERT_TRUE(ticket);
   std::atomic<bool> mapped{false};

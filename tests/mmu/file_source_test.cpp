@@ -24,6 +24,7 @@ struct FileTest : ::testing::Test {
   int fd = -1; // the test's own
   Counters counters;
   std::unique_ptr<AddressSpace> mm = testing::make_mm(counters);
+  testing::Translations translations{*mm};
   BackingRef backing;
 
   void SetUp() override {
@@ -65,12 +66,12 @@ struct FileTest : ::testing::Test {
 
   std::byte read(std::uintptr_t address) {
     std::byte byte{0xee};
-    EXPECT_EQ(read_remote(*mm, address, {&byte, 1}).result, FaultResult::done);
+    EXPECT_TRUE(translations->read(address, {&byte, 1}).result);
     return byte;
   }
 
   void write(std::uintptr_t address, std::byte byte) {
-    EXPECT_EQ(write_remote(*mm, address, {&byte, 1}).result, FaultResult::done);
+    EXPECT_TRUE(translations->write(address, {&byte, 1}).result);
   }
 
   std::byte in_file(std::size_t offset) {

@@ -62,6 +62,60 @@ TEST_F(NotifierRace, I19_nested_range_passes_a_registration_that_waits_for_the_o
   EXPECT_EQ(there.balance(), 0);
 }
 
+TEST_F(NotifierRace, I19_range_of_another_chain_does_not_pass_the_gate_of_this_one) {
+  NotifierChain other(counters);
+  ASSERT_TRUE(other.register_notifier(here)); // inside no range of its own chain: allowed
+  auto outer = chain.invalidate_range_start(one_page);
+  ASSERT_TRUE(outer);
+  std::thread late([&] { EXPECT_TRUE(chain.register_notifier(there)); });
+  EXPECT_TRUE(eventually([&] { // the gate is closed once somebody is turned away
+    bool refused = false;
+    std::thread([&] {
+      const auto elsewhere = other.invalidate_range_start(one_page);
+      refused = !chain.invalidate_range_start(
+          {0x5000, 0x6000, InvalidateEvent::reclaim, /*blockable=*/false});
+    }).join();
+    return refused;
+  }));
+  {
+    const auto elsewhere = other.invalidate_range_start(one_page);
+    auto nested = chain.invalidate_range_start(other_page); // this thread is inside a range of it
+    EXPECT_TRUE(nested);
+  }
+  outer->end();
+  late.join();
+  EXPECT_EQ(there.balance(), 0);
+  other.unregister_notifier(here);
+}
+
+TEST_F(NotifierRace, range_inside_an_aging_callback_passes_a_registration_that_waits_for_it) {
+  Latch inside;
+  Latch go_on;
+  bool once = true;
+  here.on_young = [&] {
+    if (!std::exchange(once, false)) return false;
+    inside.open();
+    go_on.wait();
+    auto range = chain.invalidate_range_start(one_page); // a deadlock if it queued up
+    EXPECT_TRUE(range);
+    return true;
+  };
+  ASSERT_TRUE(chain.register_notifier(here));
+  std::thread ager([&] { EXPECT_TRUE(chain.clear_young(0x1000, 0x2000)); });
+  inside.wait();
+  std::atomic<bool> registered{false};
+  std::thread late([&] {
+    EXPECT_TRUE(chain.register_notifier(there)); // published, and waits for the aging call
+    registered = true;
+  });
+  EXPECT_TRUE(stays([&] { return !registered.load(); }));
+  go_on.open();
+  ager.join();
+  late.join();
+  EXPECT_EQ(here.balance(), 0);
+  EXPECT_EQ(there.balance(), 0);
+}
+
 TEST_F(NotifierRace, I19_new_range_waits_for_the_registration_under_way_unless_it_must_not) {
   auto outer = chain.invalidate_range_start(one_page);
   ASSERT_TRUE(outer);

@@ -248,5 +248,76 @@ TEST(PageWordDeathTest, ownership_that_nobody_has_cannot_be_given_up) {
   EXPECT_DEATH(word.unlock_empty(), "not locked");
 }
 
+PageWord& make_present(PageWord& word) {
+  PageState was{};
+  EXPECT_EQ(word.claim_fill(was), FillClaim::claimed);
+  word.finish_fill(PageState::present);
+  return word;
+}
+
+TEST(PageWordPins, I26_only_what_is_present_is_pinned) {
+  PageWord word;
+  EXPECT_FALSE(word.try_pin_present());
+  PageState was{};
+  ASSERT_EQ(word.claim_fill(was), FillClaim::claimed);
+  EXPECT_FALSE(word.try_pin_present());
+  word.finish_fill(PageState::poisoned);
+  EXPECT_FALSE(word.try_pin_present());
+  EXPECT_EQ(word.read().pins(), 0u);
+}
+
+TEST(PageWordPins, I26_pins_are_counted_beside_everything_else) {
+  PageWord word;
+  make_present(word).lock();
+  ASSERT_TRUE(word.try_pin_present()) << "a lock does not exclude pins";
+  ASSERT_TRUE(word.try_pin_present());
+  EXPECT_EQ(word.read().pins(), 2u);
+  word.unlock_empty(); // a pin that a range has made bad: the count is its owner's
+  EXPECT_EQ(word.read().pins(), 2u);
+  EXPECT_FALSE(word.try_pin_present());
+  make_present(word);
+  word.unpin(PageBits::dirty);
+  EXPECT_EQ(word.read().pins(), 1u);
+  EXPECT_TRUE(word.read().has(PageBits::dirty));
+  word.unpin();
+  EXPECT_EQ(word.read().raw(), std::uint64_t(PageState::present) | PageBits::dirty);
+}
+
+TEST(PageWordPins, I26_the_count_does_not_overflow) {
+  PageWord word;
+  make_present(word);
+  testing::raw<std::uint64_t>(word) |= PageBits::pin_mask - PageBits::one_pin;
+  EXPECT_TRUE(word.try_pin_present());
+  EXPECT_FALSE(word.try_pin_present());
+  EXPECT_EQ(word.read().pins(), 0xfffffu);
+  EXPECT_EQ(word.read().slot(), 0u);
+}
+
+TEST(PageWordPins, I26_waiters_for_pins_and_for_the_lock_are_both_woken) {
+  PageWord word;
+  make_present(word);
+  ASSERT_TRUE(word.try_pin_present());
+  word.lock();
+  std::atomic<bool> unpinned{false};
+  std::atomic<bool> locked{false};
+  std::thread first([&] {
+    word.wait_unpinned();
+    unpinned = true;
+  });
+  std::thread second([&] {
+    word.lock();
+    locked = true;
+    word.unlock();
+  });
+  EXPECT_TRUE(testing::eventually([&] { return word.read().has(PageBits::waiters); }));
+  word.unlock();
+  EXPECT_TRUE(testing::eventually([&] { return locked.load(); }));
+  EXPECT_TRUE(testing::stays([&] { return !unpinned.load(); }));
+  word.unpin();
+  first.join();
+  second.join();
+  EXPECT_EQ(word.read().raw(), std::uint64_t(PageState::present));
+}
+
 } // namespace
 } // namespace slat::mmu

@@ -1,5 +1,6 @@
 #include "mmu/reclaimer.hpp"
 
+#include "failing_new.hpp"
 #include "support.hpp"
 
 namespace slat::mmu {
@@ -124,6 +125,37 @@ TEST(Reclaimer, long_queue_is_not_left_to_grow) {
   EXPECT_TRUE(eventually([&] { return world.grace_periods.load() == 2; }));
   world.reclaimer.barrier();
   EXPECT_EQ(world.order.size(), 1 + Reclaimer::most_gathered);
+}
+
+TEST(Reclaimer, calls_are_kept_while_there_is_no_thread_for_them) {
+  if (!testing::fail_new_works()) GTEST_SKIP() << "operator new is the sanitizer's";
+  std::vector<int> order;
+  Entry first{{}, &order, 1};
+  Entry second{{}, &order, 2};
+  Entry third{{}, &order, 3};
+  {
+    Reclaimer reclaimer([] {});
+    testing::fail_new(1);
+    reclaimer.call(first, note);
+    ASSERT_EQ(testing::fail_new(0), 0u) << "a thread without operator new: the test shows nothing";
+    testing::fail_new(1);
+    reclaimer.barrier(); // on this thread
+    EXPECT_EQ(testing::fail_new(0), 0u);
+    EXPECT_EQ(order, std::vector<int>{1});
+    testing::fail_new(1);
+    reclaimer.call(second, note);
+    testing::fail_new(0);
+    reclaimer.call(third, note); // starts the thread
+    reclaimer.barrier();
+    EXPECT_EQ(order, (std::vector<int>{1, 2, 3}));
+  }
+  {
+    Reclaimer reclaimer([] {});
+    testing::fail_new(1);
+    reclaimer.call(first, note);
+    testing::fail_new(0);
+  }
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3, 1}));
 }
 
 TEST(Reclaimer, destruction_does_not_wait_for_more) {

@@ -4,6 +4,7 @@
 
 #include "mmu/address_space.hpp"
 #include "mmu/fault.hpp"
+#include "mmu/translation_cache.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -223,9 +224,36 @@ struct World {
   AddressSpace& mm;
 };
 
+/// live_vmas() of its design, once what this address space has given up is gone: under spf a VMA lives
+/// until a grace period has passed.
+inline std::size_t settled_vmas(AddressSpace& mm) {
+  mm.fault_srcu().barrier();
+  return live_vmas(mm.vma_lock());
+}
+
 /// What the VMAs say and what the kernel says, page by page, are the same; each VMA is a part of one
 /// host mapping; and no two VMAs could be one.
 void expect_views_agree(World& world);
+/// A translation cache that is registered with its address space while it lives.
+class Translations {
+ public:
+  explicit Translations(AddressSpace& mm) : mm_(&mm), cache_(new TranslationCache(mm)) {
+    EXPECT_TRUE(mm.notifiers().register_notifier(*cache_));
+  }
+
+  ~Translations() { mm_->notifiers().unregister_notifier(*cache_); }
+
+  Translations(const Translations&) = delete;
+  Translations& operator=(const Translations&) = delete;
+
+  TranslationCache* operator->() const { return cache_.get(); }
+
+  TranslationCache& operator*() const { return *cache_; }
+
+ private:
+  AddressSpace* mm_;
+  std::unique_ptr<TranslationCache> cache_;
+};
 
 /// A stretch of address space with nothing in it, to map at fixed addresses.
 std::uintptr_t free_addresses(std::uint64_t pages);

@@ -1,7 +1,8 @@
 // Everything at once: vCPUs that fault, read and write; map, unmap, move, protect, lock, zap, remove
-// and reclaim at random; remote copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
+// and reclaim at random; the host's copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
 // or unmap (I38, I39); no translation outlives its page (I20); a page is filled once for each time that
 // it was emptied (I40) and only while it is a hole.
+#include "mmu/translation_cache.hpp"
 #include "model_stage2.hpp"
 
 #include <algorithm>
@@ -15,11 +16,6 @@ using torture::page_count;
 using torture::vcpu_limit;
 
 namespace {
-
-/// Writers that never rest leave the vCPUs nothing to do but wait.
-void rest(torture::Worker& worker) {
-  std::this_thread::sleep_for(std::chrono::microseconds(worker.below(400)));
-}
 
 constexpr std::uint64_t remote_slot = 128; // behind the vCPUs' words, in units of eight bytes
 
@@ -87,6 +83,7 @@ class MmTorture {
       backings_[i].reset(*backing);
     }
     check(map(0, half) && map(half, half), "the first mapping");
+    check(mm_.notifiers().register_notifier(translations_).has_value(), "registration");
     for (torture::ModelStage2* stage2 : {&frozen_, &locked_}) {
       check(mm_.notifiers().register_notifier(*stage2).has_value(), "registration");
       mm_.add_tlb_flusher(*stage2);
@@ -97,6 +94,7 @@ class MmTorture {
     (void)mm_.unmap(base_, page_count << mmu::page_shift);
     mm_.notifiers().unregister_notifier(frozen_);
     mm_.notifiers().unregister_notifier(locked_);
+    mm_.notifiers().unregister_notifier(translations_);
   }
 
   MmTorture(const MmTorture&) = delete;
@@ -125,7 +123,7 @@ class MmTorture {
   }
 
   void unmap_and_map(torture::Worker& worker) {
-    rest(worker);
+    worker.breathe(); // writers of the mm lock come first: under mmap-lock nobody else would get in
     const auto [first, count] = some_pages(worker, protected_first);
     auto gone = mm_.unmap(address_of(first), count << mmu::page_shift);
     check(gone.has_value(), "unmap: {}", gone ? "" : gone.error().message);
@@ -140,7 +138,7 @@ class MmTorture {
   }
 
   void advise(torture::Worker& worker) {
-    rest(worker);
+    worker.breathe();
     const auto [first, count] = some_pages(worker);
     static constexpr mmu::Advice kinds[] = {
         mmu::Advice::dontneed, mmu::Advice::remove, mmu::Advice::dontneed, mmu::Advice::remove,
@@ -154,7 +152,7 @@ class MmTorture {
 
   /// Away and back again. One worker: the other place is its own.
   void move(torture::Worker& worker) {
-    rest(worker);
+    worker.breathe();
     const auto [first, count] = some_pages(worker, page_count);
     const std::uint64_t bytes = count << mmu::page_shift;
     auto away = mm_.move(
@@ -171,7 +169,7 @@ class MmTorture {
 
   /// One worker: what it forbids stays forbidden until it says otherwise.
   void protect(torture::Worker& worker) {
-    rest(worker);
+    worker.breathe();
     const std::uint64_t page = protected_first + worker.below(page_count - protected_first);
     const auto set = [&](std::uint32_t flags) {
       auto done = mm_.protect(address_of(page), mmu::page_size, flags);
@@ -189,7 +187,7 @@ class MmTorture {
   }
 
   void lock(torture::Worker& worker) {
-    rest(worker);
+    worker.breathe();
     const auto [first, count] = some_pages(worker, page_count);
     auto locked = mm_.lock(address_of(first), count << mmu::page_shift);
     check(locked || may_refuse(locked.error().code), "lock: {}",
@@ -206,11 +204,11 @@ class MmTorture {
     const std::uintptr_t at = address_of(page) + remote_slot * 8;
     std::uint64_t value = 0;
     const auto bytes = std::as_writable_bytes(std::span(&value, 1));
-    if (mmu::read_remote(mm_, at, bytes).result == mmu::FaultResult::done)
+    if (translations_.read(at, bytes).result)
       check(value == 0 || value == remote_[page], "page {} holds {} for the host, not {} (I38)",
             page, value, remote_[page]);
     value = worker.random() | 1;
-    if (mmu::write_remote(mm_, at, bytes).result == mmu::FaultResult::done) {
+    if (translations_.write(at, bytes).result) {
       remote_[page] = value;
       copies_.fetch_add(1, std::memory_order_relaxed);
     }
@@ -219,7 +217,7 @@ class MmTorture {
   /// What reclaim does: neither the mm lock nor a VMA lock, page locks alone. Only the faults' check of
   /// the sequence keeps them off the page between the flush and the end.
   void reclaim(torture::Worker& worker) {
-    rest(worker);
+    worker.breathe();
     const std::uint64_t page = worker.below(page_count);
     const std::uintptr_t at = address_of(page);
     auto scope = mm_.notifiers().invalidate_range_start(
@@ -234,7 +232,7 @@ class MmTorture {
 
   /// Ranges without a change, some not blockable: faults in them wait, and go on.
   void bare_range(torture::Worker& worker) {
-    rest(worker);
+    worker.breathe();
     const auto [first, count] = some_pages(worker);
     auto scope =
         mm_.notifiers().invalidate_range_start({address_of(first), address_of(first + count),
@@ -340,6 +338,7 @@ class MmTorture {
   std::array<mmu::BackingRef, 2> backings_;
   std::unique_ptr<mmu::AddressSpace> owner_;
   mmu::AddressSpace& mm_ = *owner_;
+  mmu::TranslationCache translations_{mm_};
   const std::uintptr_t base_ = torture::isolated_addresses(2 * page_count << mmu::page_shift);
   const std::uintptr_t elsewhere_ = base_ + (page_count << mmu::page_shift);
   std::array<std::atomic<bool>, page_count> forbidden_{};

@@ -27,6 +27,10 @@ void report_failure(const std::string& what) {
   fmt::print(stderr, "FAILED: {}\n", what);
 }
 
+void Worker::breathe() {
+  if (one_in(2)) std::this_thread::sleep_for(std::chrono::microseconds(below(200)));
+}
+
 std::uintptr_t isolated_addresses(std::size_t bytes) {
   constexpr std::size_t guard = std::size_t(1) << 20;
   constexpr std::size_t above = std::size_t(16) << 30;

@@ -35,6 +35,9 @@ class Worker {
   /// True once in `n` times.
   bool one_in(std::uint64_t n) { return below(n) == 0; }
 
+  /// Now and then a moment's sleep, for workers whose steps would leave the others no room.
+  void breathe();
+
   [[nodiscard]] const std::string& name() const { return name_; }
 
   [[nodiscard]] unsigned index() const { return index_; }
