@@ -13,9 +13,11 @@ namespace {
 char grace_period_tag; // the address stands for "all sections ended before the grace period did"
 #endif
 
+/// Never destroyed: what is taken down after main() still calls it, and what it would then free is
+/// memory of a process that ends.
 Reclaimer& reclaimer() {
-  static Reclaimer instance(synchronize);
-  return instance;
+  static auto* const instance = new Reclaimer(synchronize);
+  return *instance;
 }
 
 } // namespace
