@@ -2,8 +2,8 @@
 #include "mmu/address_space.hpp"
 #include "mmu/rcu.hpp"
 #include "mmu/srcu.hpp"
-#include "mmu/vma_lock/per_vma_lock.hpp"
 #include "mmu/translation_cache.hpp"
+#include "mmu/vma_lock/per_vma_lock.hpp"
 #include "mmu/zero_source.hpp"
 
 #include <benchmark/benchmark.h>
@@ -229,7 +229,8 @@ TranslationCache& shared_cache(const benchmark::State& state) {
 void pin_with_a_cached_translation(benchmark::State& state) {
   Space& space = shared_space(state);
   TranslationCache& cache = shared_cache(state);
-  const std::uintptr_t address = space.addresses[std::size_t(state.thread_index()) * 100]; // page words of their own lines
+  const std::uintptr_t address =
+      space.addresses[std::size_t(state.thread_index()) * 100]; // page words of their own lines
   for (auto _ : state) benchmark::DoNotOptimize(cache.pin(address, 64, vm_write)->bytes().data());
   state.SetLabel(std::string(to_string(space.mm.vma_lock())));
 }

@@ -27,8 +27,9 @@ TEST(BenchMmu, PrintsARatioForEachDesignInEachCell) {
 }
 
 TEST(BenchMmu, GivesOneJsonObject) {
-  const Ended ended = run_slat(
-      bench({"--json", "--threads", "1", "--writer-rate", "0", "--workload", "lock,map-unmap"}));
+  const Ended ended = run_slat({"bench", "mmu", "--rounds", "3", "--cell-ms", "40", "--json",
+                                "--threads", "1", "--writer-rate", "0", "--workload",
+                                "lock,map-unmap"}); // long enough for one operation each
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
   const auto json = nlohmann::json::parse(ended.out);
   ASSERT_EQ(json.at("cells").size(), 2u);

@@ -138,6 +138,7 @@ TEST_F(AsleepInFill, I16_backing_outlives_a_fault_that_waits_on_it) {
   unmapper.join();
   sleeper.join();
   waiting.join();
+  EXPECT_TRUE(eventually([&] { return world.released.load() == 1; })); // spf: after the VMA's own
   world.mm.fault_srcu().barrier();
   EXPECT_EQ(world.released.load(), 1);
 }

@@ -234,6 +234,7 @@ inline std::size_t settled_vmas(AddressSpace& mm) {
 /// What the VMAs say and what the kernel says, page by page, are the same; each VMA is a part of one
 /// host mapping; and no two VMAs could be one.
 void expect_views_agree(World& world);
+
 /// A translation cache that is registered with its address space while it lives.
 class Translations {
  public:

@@ -19,7 +19,7 @@ using Pin = TranslationCache::Pin;
 struct PinRace : ::testing::Test {
   World world{16};
   testing::Translations cache{world.mm};
-  std::uintptr_t at = world.map(0, 16);
+  std::uintptr_t at = world.map(0, 16, testing::free_addresses(16)); // where nobody else maps
 
   /// A device that holds a pin, on its own thread as it must be, until it is told to let go.
   struct Device {
