@@ -13,10 +13,12 @@ namespace {
 char grace_period_tag; // the address stands for "all sections ended before the grace period did"
 #endif
 
-/// Never destroyed: what is taken down after main() still calls it, and what it would then free is
-/// memory of a process that ends.
+/// Never destroyed, for what is taken down after main() still calls it; but its thread ends.
 Reclaimer& reclaimer() {
   static auto* const instance = new Reclaimer(synchronize);
+  static const struct AtExit {
+    ~AtExit() { instance->end_thread(); }
+  } at_exit;
   return *instance;
 }
 

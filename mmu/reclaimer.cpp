@@ -1,7 +1,5 @@
 #include "mmu/reclaimer.hpp"
 
-#include "mmu/assert.hpp"
-
 #include <exception>
 #include <pthread.h>
 #include <utility>
@@ -9,24 +7,25 @@
 namespace slat::mmu {
 
 Reclaimer::~Reclaimer() {
+  end_thread();
+}
+
+void Reclaimer::end_thread() {
   std::thread thread;
-  DeferredCall* left = nullptr;
   {
     MutexGuard guard(mutex_);
     stopping_ = true;
     hurry();
     thread = std::move(thread_);
-    if (!thread.joinable()) left = take();
   }
   if (thread.joinable()) thread.join();
-  if (left != nullptr) run_batch(left);
+  barrier(); // what no thread could be had for
 }
 
 void Reclaimer::call(DeferredCall& head, void (*function)(DeferredCall*)) {
   head.next = nullptr;
   head.function = function;
   MutexGuard guard(mutex_);
-  SLAT_ASSERT(!stopping_, "call() on a reclaimer that is being destroyed");
   *tail_ = &head;
   tail_ = &head.next;
   ++queued_;
@@ -55,7 +54,7 @@ void Reclaimer::barrier() {
 }
 
 void Reclaimer::start() {
-  if (thread_.joinable()) return;
+  if (thread_.joinable() || stopping_) return;
   try {
     thread_ = std::thread([this] { run(); });
     pthread_setname_np(thread_.native_handle(), "slat-reclaim");

@@ -48,6 +48,10 @@ class Reclaimer {
   /// not from a callback.
   void barrier() SLAT_EXCLUDES(mutex_);
 
+  /// Runs what is queued and ends the thread for good: from here on barrier() runs what is called, on
+  /// its caller's. Sleeps. For an object that outlives main().
+  void end_thread() SLAT_EXCLUDES(mutex_);
+
   static constexpr std::uint64_t most_gathered = 1000; // calls; the thread does not wait for more
 
  private:

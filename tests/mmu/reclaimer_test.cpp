@@ -158,6 +158,20 @@ TEST(Reclaimer, calls_are_kept_while_there_is_no_thread_for_them) {
   EXPECT_EQ(order, (std::vector<int>{1, 2, 3, 1}));
 }
 
+TEST(Reclaimer, after_the_end_of_its_thread_barrier_runs_what_is_called) {
+  std::vector<int> order;
+  Entry first{{}, &order, 1};
+  Entry second{{}, &order, 2};
+  Reclaimer reclaimer([] {}, std::chrono::hours(1));
+  reclaimer.call(first, note);
+  reclaimer.end_thread();
+  EXPECT_EQ(order, std::vector<int>{1});
+  reclaimer.call(second, note);
+  reclaimer.barrier();
+  EXPECT_EQ(order, (std::vector<int>{1, 2}));
+  reclaimer.end_thread();
+}
+
 TEST(Reclaimer, destruction_does_not_wait_for_more) {
   std::vector<int> order;
   Entry second{{}, &order, 2};
