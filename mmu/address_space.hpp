@@ -129,7 +129,7 @@ class AddressSpace {
   [[nodiscard]] virtual VmaView vma_now(const VmaTicket& ticket) = 0;
 
   /// Lets the VMA go.
-  virtual void vma_end_read(VmaTicket ticket) = 0;
+  virtual void vma_end_read(const VmaTicket& ticket) = 0;
 
   /// A copy of the map, ascending. Takes the mm read lock.
   [[nodiscard]] virtual VmaViews vmas() = 0;

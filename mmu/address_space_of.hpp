@@ -38,7 +38,7 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
     return static_cast<const Vma*>(ticket.vma)->view();
   }
 
-  void vma_end_read(VmaTicket ticket) override { design_.end(ticket); }
+  void vma_end_read(const VmaTicket& ticket) override { design_.end(ticket); }
 
   [[nodiscard]] VmaViews vmas() override;
   [[nodiscard]] MemoryUsage usage() override;

@@ -40,8 +40,7 @@ class MmapLock {
 
   [[nodiscard]] bool commit(const VmaTicket&) const { return true; } // no writer got in
 
-  void end(VmaTicket& ticket) SLAT_NO_ANALYSIS {
-    ticket.vma = nullptr;
+  void end(const VmaTicket&) SLAT_NO_ANALYSIS {
     mm_lock.unlock_shared();
   }
 

@@ -54,8 +54,7 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
       const VmaReadLock outcome = vma->lock.vma_start_read(*shared_, free_mm);
       if (outcome == VmaReadLock::detached) continue;
       if (outcome == VmaReadLock::contended) return {};
-      const VmaView view = vma->view();
-      if (view.contains(address)) return {vma, view, 0, false};
+      if (address >= vma->vm_start && address < vma->vm_end) return {vma, vma->view(), 0, false};
       vma->lock.vma_end_read(); // recycled inside this mm: attached and ours, but elsewhere (I01)
     }
     return {};
@@ -71,9 +70,8 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
 
   [[nodiscard]] bool commit(const VmaTicket&) const { return true; } // no writer gets in
 
-  void end(VmaTicket& ticket) {
+  void end(const VmaTicket& ticket) {
     static_cast<Vma*>(ticket.vma)->lock.vma_end_read();
-    ticket.vma = nullptr;
   }
 
   void write_begin() { shared_->begin_write(); }

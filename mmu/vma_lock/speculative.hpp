@@ -87,12 +87,11 @@ class Speculative {
     return ticket.by_mm_lock || static_cast<const Vma*>(ticket.vma)->spf.commit(ticket.sequence);
   }
 
-  void end(VmaTicket& ticket) SLAT_NO_ANALYSIS {
+  void end(const VmaTicket& ticket) SLAT_NO_ANALYSIS {
     if (ticket.by_mm_lock)
       mm_lock.unlock_shared();
     else
       put(*static_cast<Vma*>(ticket.vma));
-    ticket.vma = nullptr;
   }
 
   void write_begin() {}
