@@ -16,9 +16,11 @@ char grace_period_tag; // the address stands for "all sections ended before the 
 /// Never destroyed, for what is taken down after main() still calls it; but its thread ends.
 Reclaimer& reclaimer() {
   static auto* const instance = new Reclaimer(synchronize);
+
   static const struct AtExit {
     ~AtExit() { instance->end_thread(); }
   } at_exit;
+
   return *instance;
 }
 

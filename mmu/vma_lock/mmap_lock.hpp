@@ -40,9 +40,7 @@ class MmapLock {
 
   [[nodiscard]] bool commit(const VmaTicket&) const { return true; } // no writer got in
 
-  void end(const VmaTicket&) SLAT_NO_ANALYSIS {
-    mm_lock.unlock_shared();
-  }
+  void end(const VmaTicket&) SLAT_NO_ANALYSIS { mm_lock.unlock_shared(); }
 
   // The mm write lock keeps every reader out of every VMA: there is nothing else to do.
   void write_begin() {}

@@ -70,9 +70,7 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
 
   [[nodiscard]] bool commit(const VmaTicket&) const { return true; } // no writer gets in
 
-  void end(const VmaTicket& ticket) {
-    static_cast<Vma*>(ticket.vma)->lock.vma_end_read();
-  }
+  void end(const VmaTicket& ticket) { static_cast<Vma*>(ticket.vma)->lock.vma_end_read(); }
 
   void write_begin() { shared_->begin_write(); }
 
