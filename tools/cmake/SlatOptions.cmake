@@ -20,6 +20,12 @@ if(SLAT_SANITIZE)
     target_compile_options(slat_options INTERFACE -fno-sanitize-recover=all)
     target_link_options(slat_options INTERFACE -fno-sanitize-recover=all)
   endif()
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    # g++ 12 follows no bounds through a sanitizer's instrumentation: it takes the move of a std::string for a copy past
+    # its 16 inline bytes. The presets without sanitizers compile the same sources with both warnings, and the sanitizer
+    # itself would find a real one.
+    target_compile_options(slat_options INTERFACE -Wno-array-bounds -Wno-stringop-overflow)
+  endif()
   if(SLAT_SANITIZE MATCHES "thread" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # g++ 12: its TSan warns of every fence, and its runtime dies at start under high address randomisation.
     target_compile_options(slat_options INTERFACE -Wno-tsan)
