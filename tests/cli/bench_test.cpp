@@ -40,6 +40,18 @@ TEST(BenchMmu, GivesOneJsonObject) {
   }
 }
 
+TEST(BenchMmu, CtrlCGivesTheTableOfTheWholeRounds) {
+  Process process(slat_process({"bench", "mmu", "--rounds", "1000", "--cell-ms", "10", "--threads",
+                                "1", "--writer-rate", "0", "--workload", "srcu,lookup"}));
+  // The first progress line comes after 5 s where standard error is no terminal.
+  ASSERT_TRUE(process.wait_for_output("of 1000: "));
+  process.send(SIGINT);
+  const Ended ended = process.finish();
+  EXPECT_EQ(ended.exit_code, 130);
+  EXPECT_THAT(ended.err, testing::ContainsRegex("interrupted after [0-9]+ whole"));
+  EXPECT_THAT(ended.out, testing::ContainsRegex("lookup +1 +0 +[0-9.]+M"));
+}
+
 TEST(BenchMmu, RefusesWhatMakesNoSense) {
   EXPECT_EQ(run_slat(bench({"--workload", "teleport"})).exit_code, 64);
   EXPECT_EQ(run_slat(bench({"--threads", "0"})).exit_code, 64);

@@ -83,6 +83,16 @@ std::optional<int> run_rounds(const Options& options, std::vector<Cell>& cells,
   return std::nullopt;
 }
 
+/// Leaves in every cell the rounds that all of them have had; how many these are.
+std::size_t keep_whole_rounds(std::vector<Cell>& cells) {
+  std::size_t whole = cells.front().rates[0].size();
+  for (const Cell& cell : cells)
+    for (const auto& rates : cell.rates) whole = std::min(whole, rates.size());
+  for (Cell& cell : cells)
+    for (auto& rates : cell.rates) rates.resize(whole);
+  return whole;
+}
+
 void print_table(const std::vector<Cell>& cells) {
   fmt::print("{:<10} {:>3} {:>7} {:>10}", "", "thr", "writes/s", "mmap-lock");
   for (std::size_t design = 1; design < design_count; ++design)
@@ -108,9 +118,9 @@ void print_table(const std::vector<Cell>& cells) {
   for (const auto& [name, text] : legend) fmt::print("  {:<10} {}\n", name, text);
 }
 
-void print_json(const Options& options, const std::vector<Cell>& cells) {
+void print_json(const Options& options, std::size_t rounds, const std::vector<Cell>& cells) {
   nlohmann::ordered_json json;
-  json["rounds"] = options.rounds;
+  json["rounds"] = rounds;
   json["cell_ms"] = options.cell_ms;
   json["vmas"] = options.vmas;
   for (const Cell& cell : cells) {
@@ -145,12 +155,14 @@ int run_bench(const Options& options) {
   if (!options.json)
     fmt::print("slat bench mmu: {} VMAs, {} round(s) of {} ms a cell\n", options.vmas,
                options.rounds, options.cell_ms);
-  if (const auto signal = run_rounds(options, cells, spaces)) return 128 + *signal;
-  if (options.json)
-    print_json(options, cells);
-  else
+  const auto signal = run_rounds(options, cells, spaces);
+  const std::size_t rounds = keep_whole_rounds(cells);
+  if (signal) fmt::print(stderr, "slat: bench mmu: interrupted after {} whole round(s)\n", rounds);
+  if (rounds != 0 && options.json)
+    print_json(options, rounds, cells);
+  else if (rounds != 0)
     print_table(cells);
-  return exit_success;
+  return signal ? 128 + *signal : int(exit_success);
 }
 
 } // namespace
