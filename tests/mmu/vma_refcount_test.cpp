@@ -1,111 +1,17 @@
-// The per-VMA lock, one step at a time. vma_refcount_race_test.cpp has the races.
-#include "mmu/vma_lock/vma_refcount.hpp"
-
-#include "support.hpp"
+// The reference count as the per-VMA lock: what it does in its own way. vma_lock_test.cpp has the rest.
+#include "vma_locks.hpp"
 
 namespace slat::mmu {
 namespace {
 
+using testing::Attached;
 using testing::eventually;
+using testing::never_free;
 using testing::raw;
 using testing::stays;
 
-void never_free(MmShared*) {
-  ADD_FAILURE() << "the mm was freed by a reader";
-}
-
-struct Attached {
-  explicit Attached(std::uint64_t first_seq = 0) : mm(first_seq) {
-    mm.begin_write();
-    vma.set_mm(mm);
-    vma.vma_start_write(mm);
-    vma.vma_mark_attached(mm);
-    mm.end_write();
-  }
-
-  MmShared mm;
-  VmaRefcount vma;
-};
-
-TEST(VmaRefcount, is_born_detached) {
-  MmShared mm;
-  VmaRefcount vma;
-  EXPECT_TRUE(vma.is_detached());
-  EXPECT_EQ(vma.vma_start_read(mm, never_free), VmaReadLock::detached);
-  EXPECT_EQ(vma.vm_refcnt(), 0u);
-}
-
-TEST(VmaRefcount, readers_share_an_attached_vma) {
-  Attached a;
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked);
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked);
-  EXPECT_TRUE(a.vma.vma_start_read_locked());
-  EXPECT_EQ(a.vma.vm_refcnt(), 4u);
-  for (int i = 0; i < 3; ++i) a.vma.vma_end_read();
-  EXPECT_EQ(a.vma.vm_refcnt(), 1u);
-}
-
-TEST(VmaRefcount, I02_reader_is_kept_out_until_the_mm_is_unlocked) {
-  Attached a;
-  a.mm.begin_write();
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked)
-      << "a writer elsewhere in the mm keeps nobody out of this VMA";
-  a.vma.vma_end_read();
-  EXPECT_FALSE(a.vma.is_write_locked(a.mm));
-  a.vma.vma_start_write(a.mm);
-  EXPECT_TRUE(a.vma.is_write_locked(a.mm));
-  a.vma.vma_start_write(a.mm); // idempotent
-  EXPECT_EQ(a.vma.vm_refcnt(), 1u);
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::contended);
-  EXPECT_EQ(a.vma.vm_refcnt(), 1u) << "a refused reader leaves no count";
-  a.mm.end_write();
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked);
-  a.vma.vma_end_read();
-}
-
-TEST(VmaRefcount, I02_writer_waits_for_the_readers_inside) {
-  Attached a;
-  ASSERT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked);
-  ASSERT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked);
-  std::atomic<bool> inside{false};
-  std::thread writer([&] {
-    a.mm.begin_write();
-    a.vma.vma_start_write(a.mm);
-    inside = true;
-    a.mm.end_write();
-  });
-  EXPECT_TRUE(eventually([&] { return (a.vma.vm_refcnt() & VmaRefcount::vm_exclude) != 0; }));
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::contended)
-      << "a waiting writer lets nobody else in";
-  a.vma.vma_end_read();
-  EXPECT_TRUE(stays([&] { return !inside.load(); })) << "one reader is still inside";
-  a.vma.vma_end_read();
-  writer.join();
-  EXPECT_TRUE(inside);
-  EXPECT_EQ(a.vma.vm_refcnt(), 1u);
-}
-
-TEST(VmaRefcount, I01_vma_of_another_mm_is_never_locked) {
-  Attached a;
-  MmShared other;
-  EXPECT_EQ(a.vma.vma_start_read(other, never_free), VmaReadLock::detached);
-  EXPECT_EQ(a.vma.vm_refcnt(), 1u);
-  EXPECT_EQ(a.mm.pins.load(), 1u) << "the pin taken for the put is dropped again";
-}
-
-TEST(VmaRefcount, I01_detached_vma_is_never_locked) {
-  Attached a;
-  a.mm.begin_write();
-  a.vma.vma_start_write(a.mm);
-  a.vma.vma_mark_detached(a.mm);
-  a.mm.end_write();
-  EXPECT_TRUE(a.vma.is_detached());
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::detached);
-  EXPECT_EQ(a.vma.vm_refcnt(), 0u);
-}
-
 TEST(VmaRefcount, I03_detaching_ends_only_at_count_zero) {
-  Attached a;
+  Attached<VmaRefcount> a;
   a.mm.begin_write();
   a.vma.vma_start_write(a.mm);
   // A transient reader: it has counted, and has yet to look at the sequence again.
@@ -125,25 +31,8 @@ TEST(VmaRefcount, I03_detaching_ends_only_at_count_zero) {
   a.mm.end_write();
 }
 
-TEST(VmaRefcount, I03_detached_object_is_reused_by_another_mm_at_once) {
-  Attached a;
-  a.mm.begin_write();
-  a.vma.vma_start_write(a.mm);
-  a.vma.vma_mark_detached(a.mm);
-  MmShared other(100);
-  other.begin_write();
-  a.vma.set_mm(other);
-  a.vma.vma_start_write(other);
-  a.vma.vma_mark_attached(other);
-  other.end_write();
-  a.mm.end_write();
-  EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::detached);
-  EXPECT_EQ(a.vma.vma_start_read(other, never_free), VmaReadLock::locked);
-  a.vma.vma_end_read();
-}
-
 TEST(VmaRefcount, reader_limit_is_a_refusal_and_no_overflow) {
-  Attached a;
+  Attached<VmaRefcount> a;
   auto& count = raw<std::uint32_t>(a.vma);
   count = VmaRefcount::vm_reader_limit - 1;
   EXPECT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked);
@@ -158,54 +47,6 @@ TEST(VmaRefcount, I05_last_pin_tells_who_frees_the_mm) {
   mm.grab();
   EXPECT_FALSE(mm.drop());
   EXPECT_TRUE(mm.drop());
-}
-
-class VmaRefcountWrap : public ::testing::TestWithParam<std::uint64_t> {};
-
-TEST_P(VmaRefcountWrap, I09_sequence_crosses_its_wraps_without_a_false_unlocked_or_a_hang) {
-  Attached a(GetParam() - 6);
-  for (int i = 0; i < 6; ++i) {
-    ASSERT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked) << i;
-    a.vma.vma_end_read();
-    a.mm.begin_write();
-    ASSERT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked) << i;
-    a.vma.vma_end_read();
-    a.vma.vma_start_write(a.mm);
-    ASSERT_EQ(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::contended) << i;
-    a.mm.end_write();
-  }
-  EXPECT_EQ(a.vma.vm_refcnt(), 1u);
-}
-
-TEST_P(VmaRefcountWrap, I09_vma_locked_2_to_the_32_sections_ago_is_not_locked_now) {
-  Attached a(GetParam() - 6);
-  const std::uint64_t then = a.mm.mm_lock_seq.load() - 1; // what attaching left in vm_lock_seq
-  for (const std::uint64_t distance : {std::uint64_t(1) << 31, std::uint64_t(1) << 32}) {
-    a.mm.mm_lock_seq = then - 1 + distance;
-    a.mm.begin_write();
-    ASSERT_FALSE(a.vma.is_write_locked(a.mm)) << distance;
-    a.mm.end_write();
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Just, VmaRefcountWrap,
-                         ::testing::Values(std::uint64_t(1) << 31, std::uint64_t(1) << 32,
-                                           std::uint64_t(0)),
-                         [](const auto& tested) {
-                           return tested.param == 0                          ? "below_2_64"
-                                  : tested.param == (std::uint64_t(1) << 31) ? "below_2_31"
-                                                                             : "below_2_32";
-                         });
-
-TEST(VmaRefcountDeathTest, rules_of_the_writer_are_asserted) {
-  if (!testing::checked_build) GTEST_SKIP() << "asserted in checked builds only";
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  Attached a;
-  EXPECT_DEATH(a.vma.vma_start_write(a.mm), "without the mm write lock");
-  EXPECT_DEATH(a.vma.vma_mark_detached(a.mm), "not write-locked");
-  EXPECT_DEATH(a.mm.end_write(), "even inside a writer");
-  VmaRefcount detached;
-  EXPECT_DEATH((void)detached.vma_start_read_locked(), "attached while the mm lock is held");
 }
 
 } // namespace

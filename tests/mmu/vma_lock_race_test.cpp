@@ -1,24 +1,32 @@
-// The semaphore form of the per-VMA lock on real threads, and the interleavings of which the invariants tell, forced.
-#include "mmu/vma_lock/vma_rwsem.hpp"
-
+// The locks inside a VMA on real threads, and the interleavings of which the invariants tell, forced.
 #include "hooked_atomics.hpp"
-#include "support.hpp"
+#include "vma_locks.hpp"
 
 namespace slat::mmu {
 namespace {
 
 using testing::eventually;
+using testing::has_writer;
 using testing::HookedAtomics;
+using testing::never_free;
+using testing::readers_of;
 
-void never_free(MmShared*) {
-  ADD_FAILURE() << "the mm was freed by a reader";
-}
+/// The same lock with atomics that a test can interrupt.
+template <class Lock> struct Hooked;
+
+template <template <class> class Lock, class A> struct Hooked<Lock<A>> {
+  using type = Lock<HookedAtomics>;
+};
+
+template <class Lock> class VmaLockRace : public ::testing::Test {};
+
+TYPED_TEST_SUITE(VmaLockRace, testing::VmaLocks, testing::VmaLockNames);
 
 /// A VMA with plain fields, which only the lock under test orders: TSan sees a hole in it.
-struct Guarded {
+template <class Lock> struct Guarded {
   std::uint64_t start = 0;
   std::uint64_t end = 0;
-  VmaRwsem lock;
+  Lock lock;
 };
 
 constexpr int write_rounds = 3000;
@@ -29,9 +37,9 @@ void wait_for_progress(const std::atomic<std::uint64_t>& reads) {
   EXPECT_TRUE(eventually([&] { return reads.load() != seen; }));
 }
 
-TEST(VmaRwsemRace, I02_I06_I08_readers_see_whole_changes_and_writers_are_woken) {
+TYPED_TEST(VmaLockRace, I02_I06_I08_readers_see_whole_changes_and_writers_are_woken) {
   MmShared mm;
-  Guarded vma;
+  Guarded<TypeParam> vma;
   mm.begin_write();
   vma.lock.set_mm(mm);
   vma.lock.vma_start_write(mm);
@@ -65,14 +73,14 @@ TEST(VmaRwsemRace, I02_I06_I08_readers_see_whole_changes_and_writers_are_woken) 
   }
   stop = true;
   for (std::thread& reader : readers) reader.join();
-  EXPECT_EQ(vma.lock.readers(), 0u);
+  EXPECT_EQ(readers_of(vma.lock), 0u);
 }
 
-TEST(VmaRwsemRace, I03_I07_recycled_object_is_wholly_of_one_life) {
+TYPED_TEST(VmaLockRace, I03_I07_recycled_object_is_wholly_of_one_life) {
   // Two mms pass one object to and fro, as a type-stable cache would; the object's fields name its
   // owner and its life.
   MmShared mms[2];
-  Guarded vma;
+  Guarded<TypeParam> vma;
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> reads[2] = {0, 0};
   std::vector<std::thread> readers;
@@ -107,9 +115,65 @@ TEST(VmaRwsemRace, I03_I07_recycled_object_is_wholly_of_one_life) {
   }
   stop = true;
   for (std::thread& reader : readers) reader.join();
-  EXPECT_EQ(vma.lock.readers(), 0u);
+  EXPECT_EQ(readers_of(vma.lock), 0u);
   EXPECT_EQ(mms[0].pins.load(), 1u);
   EXPECT_EQ(mms[1].pins.load(), 1u);
+}
+
+TYPED_TEST(VmaLockRace, I02_sequence_is_looked_at_again_after_the_count) {
+  // The writer comes and goes between the reader's first look and its increment: nothing is left of
+  // it but the sequence.
+  using Mm = MmSharedOf<HookedAtomics>;
+  Mm mm;
+  typename Hooked<TypeParam>::type vma;
+  mm.begin_write();
+  vma.set_mm(mm);
+  vma.vma_start_write(mm);
+  vma.vma_mark_attached(mm);
+  mm.end_write();
+  HookedAtomics::before_cas = [&] {
+    mm.begin_write();
+    vma.vma_start_write(mm);
+  };
+  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::contended);
+  EXPECT_EQ(readers_of(vma), 0u);
+  mm.end_write();
+  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::locked);
+  vma.vma_end_read();
+}
+
+TYPED_TEST(VmaLockRace, I01_reader_that_loses_to_a_detach_is_not_let_in) {
+  using Mm = MmSharedOf<HookedAtomics>;
+  Mm mm;
+  Mm other(100);
+  typename Hooked<TypeParam>::type vma;
+  const auto attach_to = [&](Mm& owner) {
+    owner.begin_write();
+    vma.set_mm(owner);
+    vma.vma_start_write(owner);
+    vma.vma_mark_attached(owner);
+    owner.end_write();
+  };
+  const auto detach_from = [&](Mm& owner) {
+    owner.begin_write();
+    vma.vma_start_write(owner);
+    vma.vma_mark_detached(owner);
+    owner.end_write();
+  };
+  attach_to(mm);
+  HookedAtomics::before_cas = [&] { detach_from(mm); };
+  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::detached);
+  EXPECT_EQ(readers_of(vma), 0u);
+
+  attach_to(mm);
+  HookedAtomics::before_cas = [&] { // and recycled
+    detach_from(mm);
+    attach_to(other);
+  };
+  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::detached);
+  EXPECT_EQ(readers_of(vma), 0u);
+  EXPECT_EQ(vma.vma_start_read(other, [](Mm*) {}), VmaReadLock::locked);
+  vma.vma_end_read();
 }
 
 TEST(VmaRwsemRace, I05_put_of_a_recycled_vma_touches_no_freed_mm) {
@@ -143,60 +207,43 @@ TEST(VmaRwsemRace, I05_put_of_a_recycled_vma_touches_no_freed_mm) {
   EXPECT_TRUE(vma.is_detached());
 }
 
-TEST(VmaRwsemRace, I02_sequence_is_looked_at_again_after_the_count) {
-  // The writer comes and goes between the reader's first look and its increment: nothing is left of
-  // it but the sequence.
+TEST(VmaRefcountRace, I05_put_of_a_recycled_vma_touches_no_freed_mm) {
+  // A reader of mm a holds a VMA that now belongs to mm b. Between its decrement and its look for a
+  // waiter, b's writer, which waits for that decrement, sees it, finishes and gives up b.
   using Mm = MmSharedOf<HookedAtomics>;
-  Mm mm;
-  VmaRwsemOf<HookedAtomics> vma;
-  mm.begin_write();
-  vma.set_mm(mm);
-  vma.vma_start_write(mm);
-  vma.vma_mark_attached(mm);
-  mm.end_write();
-  HookedAtomics::before_cas = [&] {
-    mm.begin_write();
-    vma.vma_start_write(mm);
-  };
-  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::contended);
-  EXPECT_EQ(vma.readers(), 0u);
-  mm.end_write();
-  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::locked);
-  vma.vma_end_read();
-}
+  Mm a;
+  auto* const b = new Mm;
+  VmaRefcountOf<HookedAtomics> vma;
+  b->begin_write();
+  vma.set_mm(*b);
+  vma.vma_start_write(*b);
+  vma.vma_mark_attached(*b);
+  b->end_write();
 
-TEST(VmaRwsemRace, I01_reader_that_loses_to_a_detach_is_not_let_in) {
-  using Mm = MmSharedOf<HookedAtomics>;
-  Mm mm;
-  Mm other(100);
-  VmaRwsemOf<HookedAtomics> vma;
-  const auto attach_to = [&](Mm& owner) {
-    owner.begin_write();
-    vma.set_mm(owner);
-    vma.vma_start_write(owner);
-    vma.vma_mark_attached(owner);
-    owner.end_write();
+  bool freed_by_writer = false;
+  int freed_by_reader = 0;
+  std::thread writer;
+  HookedAtomics::before_sub = [&] {
+    writer = std::thread([&] {
+      b->begin_write();
+      vma.vma_start_write(*b);
+      vma.vma_mark_detached(*b);
+      b->end_write();
+      freed_by_writer = b->drop();
+    });
+    EXPECT_TRUE(eventually([&] { return vma.vm_refcnt() == vma.vm_exclude + 2; }));
   };
-  const auto detach_from = [&](Mm& owner) {
-    owner.begin_write();
-    vma.vma_start_write(owner);
-    vma.vma_mark_detached(owner);
-    owner.end_write();
-  };
-  attach_to(mm);
-  HookedAtomics::before_cas = [&] { detach_from(mm); };
-  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::detached);
-  EXPECT_EQ(vma.readers(), 0u);
-
-  attach_to(mm);
-  HookedAtomics::before_cas = [&] { // and recycled
-    detach_from(mm);
-    attach_to(other);
-  };
-  EXPECT_EQ(vma.vma_start_read(mm, [](Mm*) {}), VmaReadLock::detached);
-  EXPECT_EQ(vma.readers(), 0u);
-  EXPECT_EQ(vma.vma_start_read(other, [](Mm*) {}), VmaReadLock::locked);
-  vma.vma_end_read();
+  HookedAtomics::after_sub = [&] { writer.join(); };
+  EXPECT_EQ(vma.vma_start_read(a,
+                               [&](Mm* mm) {
+                                 EXPECT_EQ(mm, b);
+                                 ++freed_by_reader;
+                               }),
+            VmaReadLock::detached);
+  EXPECT_FALSE(freed_by_writer) << "the reader has to hold a pin until its put is over";
+  EXPECT_EQ(freed_by_reader, 1);
+  EXPECT_TRUE(vma.is_detached());
+  delete b;
 }
 
 } // namespace
