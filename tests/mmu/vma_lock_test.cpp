@@ -105,6 +105,7 @@ TYPED_TEST(VmaLock, I03_detaching_ends_only_when_no_reader_is_inside) {
   std::atomic<bool> detached{false};
   std::thread writer([&] {
     a.vma.vma_mark_detached(a.mm);
+    EXPECT_TRUE(a.vma.is_detached()) << "not the count of a reader alone, but of the VMA";
     detached = true;
   });
   EXPECT_TRUE(eventually([&] { return has_writer(a.vma); }));

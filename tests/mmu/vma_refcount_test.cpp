@@ -5,31 +5,8 @@ namespace slat::mmu {
 namespace {
 
 using testing::Attached;
-using testing::eventually;
 using testing::never_free;
 using testing::raw;
-using testing::stays;
-
-TEST(VmaRefcount, I03_detaching_ends_only_at_count_zero) {
-  Attached<VmaRefcount> a;
-  a.mm.begin_write();
-  a.vma.vma_start_write(a.mm);
-  // A transient reader: it has counted, and has yet to look at the sequence again.
-  ASSERT_TRUE(a.vma.vma_start_read_locked());
-  std::atomic<bool> detached{false};
-  std::thread writer([&] {
-    a.vma.vma_mark_detached(a.mm);
-    EXPECT_EQ(a.vma.vm_refcnt(), 0u);
-    detached = true;
-  });
-  EXPECT_TRUE(eventually([&] { return a.vma.vm_refcnt() == VmaRefcount::vm_exclude + 1; }));
-  EXPECT_TRUE(stays([&] { return !detached.load(); }));
-  EXPECT_NE(a.vma.vma_start_read(a.mm, never_free), VmaReadLock::locked);
-  a.vma.vma_end_read();
-  writer.join();
-  EXPECT_EQ(a.vma.vm_refcnt(), 0u);
-  a.mm.end_write();
-}
 
 TEST(VmaRefcount, reader_limit_is_a_refusal_and_no_overflow) {
   Attached<VmaRefcount> a;
