@@ -61,13 +61,6 @@ std::optional<std::uintptr_t> GuestRam::guest_view_of(Gpa address) const {
   return region->guest_view + (address - region->gpa.start);
 }
 
-std::byte* GuestRam::host_view_of(Gpa page) const {
-  const Region* const region = region_of(page);
-  return region == nullptr
-             ? nullptr
-             : region->backing->host_view((page - region->gpa.start) >> mmu::page_shift);
-}
-
 template <class Access>
 Result<void> GuestRam::each_region(Gpa address, std::size_t length, Access access) {
   if (!contains(ranges_, address, length))

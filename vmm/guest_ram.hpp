@@ -44,9 +44,6 @@ class GuestRam final : public GuestMemory {
 
   /// Where a guest physical address is in the guest view; empty if it is not RAM.
   [[nodiscard]] std::optional<std::uintptr_t> guest_view_of(Gpa address) const;
-  /// The bytes of one page in the host view, for pages that guest and host share for good, such as a mailbox. The page
-  /// must never be removed. nullptr if it is not RAM.
-  [[nodiscard]] std::byte* host_view_of(Gpa page) const;
 
  private:
   GuestRam() = default;

@@ -104,15 +104,6 @@ TEST_F(GuestRamTest, AllOfASmallRamInOneCall) {
   EXPECT_TRUE(memory.read(0, {})) << "nothing is always there";
 }
 
-TEST_F(GuestRamTest, TheHostViewShowsThePageThatWasWritten) {
-  GuestRam& memory = ram(min_ram_size);
-  const std::byte mark{0x5a};
-  ASSERT_TRUE(memory.write(0x3004, {&mark, 1}));
-  ASSERT_NE(memory.host_view_of(0x3000), nullptr);
-  EXPECT_EQ(memory.host_view_of(0x3000)[4], mark);
-  EXPECT_EQ(memory.host_view_of(min_ram_size), nullptr);
-}
-
 TEST_F(GuestRamTest, ViewsAreAlignedForHugePages) {
   for (const GuestRam::Region& region : ram(5 * gib).regions())
     EXPECT_EQ(region.guest_view % (2 * mib), 0u);

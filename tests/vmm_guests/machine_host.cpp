@@ -1,5 +1,7 @@
 #include "machine_host.hpp"
 
+#include "guests/mailbox_copy.hpp"
+
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -39,15 +41,25 @@ MachineEnd end_of(Machine& machine, unsigned seconds) {
   return machine.wait_for(std::chrono::seconds(seconds)).value_or(MachineEnd{});
 }
 
-guest::Mailbox& mailbox_of(Machine& machine) {
+guest::Mailbox mailbox_of(Machine& machine) {
+  const auto view = machine.ram().guest_view_of(machine.kernel().notes.mailbox.value()).value();
+  auto pin = machine.ram().translations().pin(view, sizeof(guest::Mailbox), mmu::vm_read);
+  EXPECT_TRUE(pin) << pin.error().message;
+  return pin ? guest::copy_of(*reinterpret_cast<const guest::Mailbox*>(pin->bytes().data()))
+             : guest::Mailbox{};
+}
+
+void ask_to_stop(Machine& machine) {
+  const std::uint32_t yes = 1;
   const Gpa page = machine.kernel().notes.mailbox.value();
-  return *reinterpret_cast<guest::Mailbox*>(machine.ram().host_view_of(page));
+  const auto written = machine.ram().write(page + offsetof(guest::Mailbox, stop_request),
+                                           std::as_bytes(std::span(&yes, 1)));
+  EXPECT_TRUE(written) << written.error().message;
 }
 
 bool wait_until_running(Machine& machine) {
-  const guest::Mailbox& mailbox = mailbox_of(machine);
   for (int i = 0; i < 4000; ++i) {
-    const auto state = guest::GuestState(guest::load_acquire(mailbox.state));
+    const auto state = guest::GuestState(mailbox_of(machine).state);
     if (state == guest::GuestState::running) return true;
     if (machine.wait_for(std::chrono::milliseconds(5))) return false;
   }

@@ -39,8 +39,11 @@ inline BuiltinImage memstress_image() {
 /// The end of the run, or a failure of the test and "stopped" once `seconds` have passed.
 [[nodiscard]] MachineEnd end_of(Machine& machine, unsigned seconds = 30);
 
-/// The mailbox of a memstress guest.
-[[nodiscard]] guest::Mailbox& mailbox_of(Machine& machine);
+/// A sample of the mailbox of a memstress guest.
+[[nodiscard]] guest::Mailbox mailbox_of(Machine& machine);
+
+/// Has a memstress guest finish its page, verify and exit.
+void ask_to_stop(Machine& machine);
 
 /// Sleeps until the guest's work has begun; false if it has not after 20 s.
 [[nodiscard]] bool wait_until_running(Machine& machine);

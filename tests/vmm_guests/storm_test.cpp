@@ -71,7 +71,7 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   ASSERT_TRUE(machine->start());
   ASSERT_TRUE(wait_until_running(*machine));
   std::this_thread::sleep_for(std::chrono::seconds(1));
-  guest::store_relaxed(mailbox_of(*machine).stop_request, 1u);
+  ask_to_stop(*machine);
   expect_good(end_of(*machine, 60), log);
   EXPECT_EQ(storm.finish(), "");
   expect_consistent(*machine);

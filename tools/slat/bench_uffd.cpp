@@ -9,6 +9,7 @@
 #include "slat/bench.hpp"
 #include "slat/exit_codes.hpp"
 #include "slat/machine_options.hpp"
+#include "slat/mailbox.hpp"
 #include "slat/progress.hpp"
 #include "slat/run.hpp"
 
@@ -44,20 +45,20 @@ struct Sample {
 /// Sums over the vCPUs.
 std::uint64_t pages_touched(const guest::Mailbox& mailbox) {
   std::uint64_t sum = 0;
-  for (const guest::VcpuSlot& slot : mailbox.slots) sum += guest::load_relaxed(slot.pages);
+  for (const guest::VcpuSlot& slot : mailbox.slots) sum += slot.pages;
   return sum;
 }
 
 class Bench {
  public:
-  Bench(vmm::Machine& machine, const guest::Mailbox& mailbox, const Options& options,
-        std::atomic<bool>& stop)
-      : machine_(machine), mailbox_(mailbox), options_(options), stop_(stop) {}
+  Bench(vmm::Machine& machine, const Options& options, std::atomic<bool>& stop)
+      : machine_(machine), options_(options), stop_(stop) {}
 
   /// False if the guest ended, or the user did it, before all rounds were done.
   bool run() {
-    while (guest::load_relaxed(mailbox_.state) != std::uint32_t(guest::GuestState::running))
-      if (!pause()) return false;
+    do
+      if (!pause() || !look()) return false;
+    while (mailbox_.state != std::uint32_t(guest::GuestState::running));
     Progress progress;
     for (unsigned round = 0; round <= options_.rounds; ++round) { // round 0 warms up
       for (std::size_t turn = 0; turn < variant_names.size(); ++turn) {
@@ -80,6 +81,17 @@ class Bench {
     return !stop_.load(std::memory_order_relaxed); // only a wish
   }
 
+  /// Takes a new sample of the mailbox.
+  bool look() {
+    auto sample = sample_mailbox(machine_);
+    if (!sample) {
+      fmt::print(stderr, "slat: {}\n", sample.error().message);
+      return false;
+    }
+    mailbox_ = *sample;
+    return true;
+  }
+
   [[nodiscard]] std::uint64_t faults() {
     return machine_.fault_service().fault_latency_ns().count() +
            machine_.fault_service().bare_count();
@@ -96,20 +108,21 @@ class Bench {
         fmt::print(stderr, "slat: {}\n", ok.error().message);
         return false;
       }
-    const std::uint64_t goal = guest::load_relaxed(mailbox_.tested_pages);
+    if (!look()) return false;
+    const std::uint64_t goal = mailbox_.tested_pages;
     const std::uint64_t pages_before = pages_touched(mailbox_);
     const std::uint64_t faults_before = faults();
     const auto start = Clock::now();
     // The guest goes round and round: once it has touched as many pages as there are, all are back.
     while (pages_touched(mailbox_) - pages_before < goal)
-      if (!pause()) return false;
+      if (!pause() || !look()) return false;
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     sample = {double(goal) / seconds, double(faults() - faults_before)};
     return true;
   }
 
   vmm::Machine& machine_;
-  const guest::Mailbox& mailbox_;
+  guest::Mailbox mailbox_{}; // the last sample
   const Options& options_;
   std::atomic<bool>& stop_;
 };
@@ -159,14 +172,12 @@ int run_bench(const Options& options) {
   config->serial = write_stdout;
   auto machine = vmm::Machine::create(std::move(*config));
   if (!machine) return report(machine.error());
-  const auto* const mailbox = reinterpret_cast<const guest::Mailbox*>(
-      (*machine)->ram().host_view_of((*machine)->kernel().notes.mailbox.value()));
   if (!options.json)
     fmt::print(
         "slat bench uffd: {} vCPU(s), {} of RAM, {} round(s), sequential access, fault-around {}\n",
         options.machine.cpus, options.machine.memory, options.rounds, options.machine.fault_around);
   std::atomic<bool> stop{false};
-  Bench bench(**machine, *mailbox, options, stop);
+  Bench bench(**machine, options, stop);
   bool complete = false;
   std::thread worker([&] {
     complete = bench.run();

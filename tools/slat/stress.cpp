@@ -4,6 +4,7 @@
 #include "slat/commands.hpp"
 #include "slat/exit_codes.hpp"
 #include "slat/machine_options.hpp"
+#include "slat/mailbox.hpp"
 #include "slat/progress.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
@@ -45,11 +46,11 @@ struct GuestProgress {
 GuestProgress read_progress(const guest::Mailbox& mailbox) {
   GuestProgress sum;
   for (const guest::VcpuSlot& slot : mailbox.slots) {
-    sum.pages += guest::load_relaxed(slot.pages);
-    sum.passes += guest::load_relaxed(slot.passes);
-    sum.accesses += guest::load_relaxed(slot.accesses);
-    sum.verified += guest::load_relaxed(slot.verified);
-    sum.mismatches += guest::load_relaxed(slot.mismatches);
+    sum.pages += slot.pages;
+    sum.passes += slot.passes;
+    sum.accesses += slot.accesses;
+    sum.verified += slot.verified;
+    sum.mismatches += slot.mismatches;
   }
   return sum;
 }
@@ -74,13 +75,14 @@ std::string microseconds(std::uint64_t ns) {
 /// The live line: pages touched, faults a second, fault latency, invalidations, errors.
 class Watcher {
  public:
-  Watcher(vmm::Machine& machine, const guest::Mailbox& mailbox, std::uint64_t seconds)
-      : machine_(machine), mailbox_(mailbox), seconds_(seconds), start_(Clock::now()),
-        last_(start_) {}
+  Watcher(vmm::Machine& machine, std::uint64_t seconds)
+      : machine_(machine), seconds_(seconds), start_(Clock::now()), last_(start_) {}
 
   void tick() {
     const auto now = Clock::now();
-    const GuestProgress guest = read_progress(mailbox_);
+    const auto mailbox = sample_mailbox(machine_);
+    if (!mailbox) return; // the guest will stumble over it too, and its end tells why
+    const GuestProgress guest = read_progress(*mailbox);
     const std::uint64_t faults = machine_.fault_service().fault_latency_ns().count();
     const double interval = std::chrono::duration<double>(now - last_).count();
     const auto rate = interval > 0 ? std::uint64_t(double(faults - last_faults_) / interval) : 0;
@@ -104,7 +106,6 @@ class Watcher {
 
  private:
   vmm::Machine& machine_;
-  const guest::Mailbox& mailbox_;
   const std::uint64_t seconds_;
   const Clock::time_point start_;
   Clock::time_point last_;
@@ -114,7 +115,7 @@ class Watcher {
 
 std::string first_mismatch(const guest::Mailbox& mailbox) {
   const guest::MismatchRecord& record = mailbox.first_mismatch;
-  if (guest::load_acquire(record.valid) != 1) return {};
+  if (record.valid != 1) return {};
   return fmt::format("  first mismatch: {} page at guest address {:#x}, offset {:#x}: expected "
                      "{:#018x}, found {:#018x},\n"
                      "                  vCPU {}, generation {} expected, {} found{}\n",
@@ -197,18 +198,17 @@ int stress(const StressOptions& options) {
   };
   auto machine = vmm::Machine::create(std::move(*config));
   if (!machine) return report(machine.error());
-  const auto* const mailbox = reinterpret_cast<const guest::Mailbox*>(
-      (*machine)->ram().host_view_of((*machine)->kernel().notes.mailbox.value()));
-
   std::optional<vmm::ZapStorm> storm;
   if (!options.storm.empty()) storm.emplace((*machine)->ram(), options.storm_options);
-  Watcher watcher(**machine, *mailbox, options.passes != 0 ? 0 : options.seconds);
+  Watcher watcher(**machine, options.passes != 0 ? 0 : options.seconds);
   auto result = run_machine(**machine, std::chrono::milliseconds(200), [&] { watcher.tick(); });
   const double elapsed = watcher.elapsed();
   watcher.clear();
   std::string storm_error;
   if (storm) storm_error = storm->finish();
   if (!result) return report(result.error());
+  const auto mailbox = sample_mailbox(**machine);
+  if (!mailbox) return report(mailbox.error());
 
   const bool json = options.machine.stats_format() == StatsFormat::json;
   std::FILE* const out = json ? stderr : stdout;
