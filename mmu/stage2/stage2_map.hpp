@@ -127,10 +127,10 @@ std::optional<Translation> Stage2Table<F, A>::access(std::uint64_t address, bool
     }
     if (write && !F::writable(at.value)) return std::nullopt;
     const std::uint64_t used = F::used(at.value, set_dirty);
-    // Relaxed: that D is set before the write is seen is the flush's business; the acquire is for
+    // Nothing to release: that D is set before the write is seen is the flush's business. Acquire:
     // what is found instead.
     if (used == at.value ||
-        at.entry->compare_exchange_weak(at.value, used, std::memory_order_relaxed,
+        at.entry->compare_exchange_weak(at.value, used, std::memory_order_acquire,
                                         std::memory_order_acquire))
       return Translation{F::address(used) + (address & (F::span(at.level) - 1)),
                          F::permissions(used), at.level, is_dirty(used, at.level)};

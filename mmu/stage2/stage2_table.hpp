@@ -70,6 +70,11 @@ struct Translation {
   bool dirty;     // until it is, a TLB must not let writes pass by it
 };
 
+/// What a zap does with tables that map nothing any more.
+enum class Tables { keep, free };
+
+enum class Age { test, clear, clear_and_flush };
+
 template <class F, class A = StdAtomics> class Stage2Table {
  public:
   using Page = TablePage<F, A>;
@@ -102,8 +107,6 @@ template <class F, class A = StdAtomics> class Stage2Table {
 
   // ---- taking away (stage2_zap.hpp). May sleep; no page lock held, not in an RCU section.
 
-  enum class Tables { keep, free };
-
   /// Unmaps [start, end), and huge leaves that reach into it as a whole; flushes. True if anything was
   /// there. `free`: tables that map nothing outside go too, after the flush and a grace period (I30).
   bool zap_range(std::uint64_t start, std::uint64_t end, Tables tables = Tables::keep);
@@ -134,8 +137,6 @@ template <class F, class A = StdAtomics> class Stage2Table {
   /// Cleans, flushes, then reads. May sleep; not in an RCU section.
   void read_dirty(std::uint64_t start, std::uint64_t end, std::span<std::uint64_t> bits)
       SLAT_EXCLUDES(turns_);
-
-  enum class Age { test, clear, clear_and_flush };
 
   /// True if anything in the range was accessed since the last clearing. No lock. `test` does not
   /// sleep but for yielding; `clear` without a flush may miss accesses that a TLB has cached.
