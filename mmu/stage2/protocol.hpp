@@ -34,8 +34,14 @@
 // children are made DEAD, and what was dirtied through them until then is noted.
 //
 // Dirty (I31, I32). Whoever is about to drop a dirty entry notes it first, then replaces it: at every
-// moment the entry is dirty, or the log knows, or both. The note is ordered by the release of the CAS:
-// a reader of the log who finds the entry clean (acquire) finds the note.
+// moment the entry is dirty, or the log knows, or both. That is not all: until the flush a TLB lets
+// writes pass without a mark, so a note must not be read, and the page be copied, before the flush of
+// whoever noted. So the log has two halves. Who takes entries away is in an SRCU section, and notes
+// into the half that is current at its start, until it has flushed. A reader cleans every entry and
+// notes; flushes; makes the other half current; waits for a grace period; reads the first half. What
+// was dirty before the reading began was found by the reader itself, or by somebody for whom the
+// grace period waits; what is taken after the flip is for the next reading. (Both halves are read in
+// turn, each in this way: what an earlier reading of another range left may be in either.)
 #pragma once
 
 #include "mmu/install.hpp"

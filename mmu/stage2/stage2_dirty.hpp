@@ -13,10 +13,11 @@ void Stage2Table<F, A>::read_dirty(std::uint64_t start, std::uint64_t end,
                  bits.size() >= (end - start) / (64 * F::span(1)),
              "a part of the dirty log that is not whole words");
   const MutexGuard turn(turns_);
+  const unsigned half = log_.current();
   std::uint64_t flush_from = start;
   const auto clean = [&](Cursor<F, A>& cursor, std::uint64_t at) {
     if (!is_dirty(cursor.value, cursor.level)) return Visit::next;
-    note_dirty(cursor.value, cursor.level, at);
+    note_dirty(half, cursor.value, cursor.level, at);
     const std::uint64_t to = options_.tracking == DirtyTracking::dirty_bits
                                  ? F::cleaned(cursor.value)
                                  : F::write_protected(cursor.value);
@@ -41,8 +42,16 @@ void Stage2Table<F, A>::read_dirty(std::uint64_t start, std::uint64_t end,
   flush(flush_from, flush_to);
   const std::uint64_t first = start >> F::shift(1);
   const std::uint64_t last = std::min(end, options_.limit) >> F::shift(1);
-  for (std::uint64_t page = first, i = 0; page < last; page += 64, ++i)
-    bits[i] = log_.take(page / 64);
+  std::fill(bits.begin(), bits.end(), 0);
+  for (int halves = 0; halves < 2;
+       ++halves) { // an earlier reading of another range leaves bits in either
+    const unsigned old = log_.current();
+    log_.flip();
+    takers_
+        .synchronize(); // who has taken something dirty before it was cleaned here has flushed it
+    for (std::uint64_t page = first, i = 0; page < last; page += 64, ++i)
+      bits[i] |= log_.take(old, page / 64);
+  }
 }
 
 template <class F, class A>

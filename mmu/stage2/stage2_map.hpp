@@ -98,8 +98,6 @@ std::optional<MapOutcome> Stage2Table<F, A>::use_leaf(const Cursor<F, A>& at, un
                                                                  : MapOutcome::retry;
   }
   if (at.level > target) return std::nullopt; // more than the fault has resolved
-  // FROZEN may be emptied meanwhile, and what was dirty in the leaf with it: note it before.
-  note_dirty(at.value, at.level, fault.address);
   return install_leaf(at, fault, seq, snapshot);
 }
 

@@ -58,7 +58,7 @@ CollapseOutcome Stage2Table<F, A>::collapse(std::uint64_t address, std::uintptr_
   // Accesses through the parts go on until the flush; only then is their dirtiness complete.
   flush(start, start + span);
   Page* dead = nullptr;
-  kill(*child, level - 1, start, dead);
+  kill(log_.current(), *child, level - 1, start, dead);
   pool_.retire(dead);
   return CollapseOutcome::collapsed;
 }

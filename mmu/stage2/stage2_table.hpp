@@ -20,6 +20,7 @@
 
 #include "mmu/error.hpp"
 #include "mmu/secondary_mmu.hpp"
+#include "mmu/srcu.hpp"
 #include "mmu/stage2/dirty_log.hpp"
 #include "mmu/stage2/walker.hpp"
 
@@ -162,20 +163,22 @@ template <class F, class A = StdAtomics> class Stage2Table {
     return root_.load(std::memory_order_acquire); // pairs with the exchange of invalidate_root()
   }
 
-  /// Whether a leaf's dirtiness would be lost with it.
+  /// Whether dirtiness would be lost with a leaf.
   [[nodiscard]] bool is_dirty(std::uint64_t entry, unsigned level) const {
     if (!F::is_leaf(entry, level)) return false;
     return options_.tracking == DirtyTracking::dirty_bits ? F::dirty(entry) : F::writable(entry);
   }
 
-  void note_dirty(std::uint64_t entry, unsigned level, std::uint64_t address) {
-    if (is_dirty(entry, level))
-      log_.note((address & ~(F::span(level) - 1)) >> F::shift(1), F::span(level) >> F::shift(1));
+  /// Before the entry is replaced. FROZEN may stand for a dirty leaf that is being allowed more.
+  void note_dirty(unsigned half, std::uint64_t entry, unsigned level, std::uint64_t address) {
+    if (is_dirty(entry, level) || is_frozen(entry))
+      log_.note(half, (address & ~(F::span(level) - 1)) >> F::shift(1),
+                F::span(level) >> F::shift(1));
   }
 
   /// Makes all entries of an unlinked page and of the tables below DEAD, notes what was dirty, and
   /// puts the pages before `dead`.
-  void kill(Page& page, unsigned level, std::uint64_t address, Page*& dead);
+  void kill(unsigned half, Page& page, unsigned level, std::uint64_t address, Page*& dead);
 
   template <class Seq>
   MapOutcome install_leaf(const Cursor<F, A>& at, const Stage2Fault& fault, const Seq& seq,
@@ -185,7 +188,7 @@ template <class F, class A = StdAtomics> class Stage2Table {
                                      const Stage2Fault& fault, const Seq& seq,
                                      std::uint64_t snapshot);
 
-  bool unlink_tables(std::uint64_t start, std::uint64_t end, unsigned level);
+  bool unlink_tables(unsigned half, std::uint64_t start, std::uint64_t end, unsigned level);
   void flush(std::uint64_t start, std::uint64_t end);
 
   template <class VisitEntry, class BeforeYield>
@@ -207,6 +210,7 @@ template <class F, class A = StdAtomics> class Stage2Table {
   typename A::template atomic<Page*> root_{nullptr};
   TablePool<F, A> pool_;
   DirtyLog<A> log_;
+  Srcu takers_; // sections: from before something dirty is taken until after its flush
   Mutex turns_{LockRank::stage2}; // of those who collapse and those who clean (protocol.hpp)
 };
 

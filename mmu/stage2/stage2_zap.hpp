@@ -36,18 +36,20 @@ template <class F, class A> Stage2Table<F, A>::~Stage2Table() {
   Page* const root = root_page();
   if (root == nullptr) return;
   Page* dead = nullptr;
-  kill(*root, options_.levels, 0, dead);
+  kill(log_.current(), *root, options_.levels, 0, dead);
   pool_.retire(dead);
 }
 
 template <class F, class A>
-void Stage2Table<F, A>::kill(Page& page, unsigned level, std::uint64_t address, Page*& dead) {
+void Stage2Table<F, A>::kill(unsigned half, Page& page, unsigned level, std::uint64_t address,
+                             Page*& dead) {
   for (unsigned i = 0; i < F::fan_out; ++i) {
     const std::uint64_t at = address + i * F::span(level);
     // For good: from here on a fault that still walks this page changes nothing.
-    const std::uint64_t old = take_entry<A>(
-        page.entries[i], dead_entry(), [&](std::uint64_t entry) { note_dirty(entry, level, at); });
-    if (F::is_table(old, level)) kill(*page_of<F, A>(old), level - 1, at, dead);
+    const std::uint64_t old =
+        take_entry<A>(page.entries[i], dead_entry(),
+                      [&](std::uint64_t entry) { note_dirty(half, entry, level, at); });
+    if (F::is_table(old, level)) kill(half, *page_of<F, A>(old), level - 1, at, dead);
   }
   TablePool<F, A>::set_next(page, dead);
   dead = &page;
@@ -60,16 +62,18 @@ template <class F, class A> void Stage2Table<F, A>::flush(std::uint64_t start, s
 
 template <class F, class A>
 bool Stage2Table<F, A>::zap_range(std::uint64_t start, std::uint64_t end, Tables tables) {
+  const Srcu::ReadGuard taker(takers_);
+  const unsigned half = log_.current();
   bool any = false;
   if (tables == Tables::free)
     for (unsigned level = options_.levels; level >= 2; --level)
-      any |= unlink_tables(start, end, level);
+      any |= unlink_tables(half, start, end, level);
   std::uint64_t flush_from = start;
   std::uint64_t flush_to = end;
   const auto zap = [&](Cursor<F, A>& cursor, std::uint64_t at) {
     if (cursor.value == absent_entry) return Visit::next; // may be passed over: protocol.hpp
     if (!zap_entry<A>(*cursor.entry, cursor.value,
-                      [&](std::uint64_t entry) { note_dirty(entry, cursor.level, at); }))
+                      [&](std::uint64_t entry) { note_dirty(half, entry, cursor.level, at); }))
       return Visit::again;
     any = true;
     // A huge leaf goes as a whole.
@@ -89,7 +93,8 @@ bool Stage2Table<F, A>::zap_range(std::uint64_t start, std::uint64_t end, Tables
 
 /// Cuts off tables at `level` that map nothing outside of the range.
 template <class F, class A>
-bool Stage2Table<F, A>::unlink_tables(std::uint64_t start, std::uint64_t end, unsigned level) {
+bool Stage2Table<F, A>::unlink_tables(unsigned half, std::uint64_t start, std::uint64_t end,
+                                      unsigned level) {
   const std::uint64_t span = F::span(level);
   start = (start + span - 1) & ~(span - 1);
   // What lies beyond the limit is never mapped.
@@ -111,7 +116,7 @@ bool Stage2Table<F, A>::unlink_tables(std::uint64_t start, std::uint64_t end, un
     if (!cursor.entry->compare_exchange_strong(value, absent_entry, std::memory_order_acq_rel,
                                                std::memory_order_relaxed))
       return Visit::again;
-    kill(*page_of<F, A>(value), level - 1, at & ~(span - 1), dead);
+    kill(half, *page_of<F, A>(value), level - 1, at & ~(span - 1), dead);
     any = true;
     return Visit::next;
   };
@@ -126,6 +131,8 @@ bool Stage2Table<F, A>::unlink_tables(std::uint64_t start, std::uint64_t end, un
 
 template <class F, class A>
 bool Stage2Table<F, A>::protect_range(std::uint64_t start, std::uint64_t end) {
+  const Srcu::ReadGuard taker(takers_);
+  const unsigned half = log_.current();
   bool any = false;
   std::uint64_t flush_from = start;
   std::uint64_t flush_to = end;
@@ -137,7 +144,7 @@ bool Stage2Table<F, A>::protect_range(std::uint64_t start, std::uint64_t end) {
     } else if (cursor.value == absent_entry) {
       return Visit::next;
     }
-    note_dirty(cursor.value, cursor.level, at);
+    note_dirty(half, cursor.value, cursor.level, at);
     if (!change_leaf<A>(*cursor.entry, cursor.value, to)) return Visit::again;
     any = true;
     const std::uint64_t span = F::span(cursor.level);
@@ -158,10 +165,12 @@ template <class F, class A> Result<void> Stage2Table<F, A>::invalidate_root() {
   Page* const fresh = pool_.allocate();
   if (fresh == nullptr)
     return fail(Errc::no_memory, 0, "no memory for a new root of a stage-2 table");
+  const Srcu::ReadGuard taker(takers_);
+  const unsigned half = log_.current();
   // Release: the fresh page's entries. Acquire: the old one, if another thread has made it.
   Page* const old = root_.exchange(fresh, std::memory_order_acq_rel);
   Page* dead = nullptr;
-  kill(*old, options_.levels, 0, dead);
+  kill(half, *old, options_.levels, 0, dead);
   flush(0, options_.limit);
   pool_.retire(dead);
   return {};

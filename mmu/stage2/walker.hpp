@@ -6,6 +6,7 @@
 #pragma once
 
 #include "mmu/stage2/protocol.hpp"
+#include "mmu/stage2/table_pool.hpp"
 
 #include <algorithm>
 #include <thread>

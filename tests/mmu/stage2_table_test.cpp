@@ -1,5 +1,6 @@
 // Faults, accesses, zaps, dirtiness and age of a stage-2 table, for both formats of entries.
 #include "stage2_support.hpp"
+#include "support.hpp"
 
 namespace slat::mmu::stage2::testing {
 namespace {
@@ -263,6 +264,42 @@ TYPED_TEST(Stage2TableTest, I31_zap_protect_split_collapse_and_root_note_what_wa
       EXPECT_EQ(t.dirty(0, 2 * mib), (std::vector<std::uint64_t>{5})) << "by way " << what;
     }
   }
+}
+
+TYPED_TEST(Stage2TableTest, I32_reading_one_range_leaves_the_others) {
+  typename TestFixture::Under t;
+  for (const std::uint64_t n : {5, 100, 200}) {
+    ASSERT_EQ(t.map(n * page), MapOutcome::installed);
+    ASSERT_TRUE(t.table.access(n * page, true));
+  }
+  t.zap(0, mib); // all of it is in the log now
+  EXPECT_EQ(t.dirty(0, 64 * page), (std::vector<std::uint64_t>{5}));
+  EXPECT_EQ(t.dirty(64 * page, 128 * page), (std::vector<std::uint64_t>{100}));
+  EXPECT_EQ(t.dirty(0, mib), (std::vector<std::uint64_t>{200}));
+}
+
+TYPED_TEST(Stage2TableTest,
+           I32_write_that_a_TLB_lets_pass_until_the_flush_of_a_zap_is_read_after_it) {
+  // The note must not be read, and the page copied, between the zap and its flush.
+  typename TestFixture::Under t;
+  ASSERT_EQ(t.map(0), MapOutcome::installed);
+  ASSERT_TRUE(t.table.access(0, true));
+  std::atomic<bool> flushed{false};
+  std::thread reader;
+  mmu::testing::Latch started;
+  t.flusher.on_flush = [&] {
+    if (reader.joinable()) return; // the reader flushes, too
+    reader = std::thread([&] {
+      started.wait();
+      EXPECT_EQ(t.dirty(0, 64 * page), (std::vector<std::uint64_t>{0}));
+      EXPECT_TRUE(flushed.load()) << "read before the flush: a later write is lost";
+    });
+    started.open();
+    std::this_thread::sleep_for(std::chrono::milliseconds(20)); // a wrong reader is done by now
+    flushed = true;
+  };
+  t.zap(0, page);
+  reader.join();
 }
 
 TYPED_TEST(Stage2TableTest, write_protection_for_the_log_is_lifted_by_a_write_fault) {
