@@ -284,19 +284,16 @@ TYPED_TEST(Stage2TableTest,
   typename TestFixture::Under t;
   ASSERT_EQ(t.map(0), MapOutcome::installed);
   ASSERT_TRUE(t.table.access(0, true));
-  std::atomic<bool> flushed{false};
+  std::atomic<bool> read{false};
   std::thread reader;
-  mmu::testing::Latch started;
   t.flusher.on_flush = [&] {
     if (reader.joinable()) return; // the reader flushes, too
     reader = std::thread([&] {
-      started.wait();
       EXPECT_EQ(t.dirty(0, 64 * page), (std::vector<std::uint64_t>{0}));
-      EXPECT_TRUE(flushed.load()) << "read before the flush: a later write is lost";
+      read = true;
     });
-    started.open();
-    std::this_thread::sleep_for(std::chrono::milliseconds(20)); // a wrong reader is done by now
-    flushed = true;
+    EXPECT_TRUE(mmu::testing::stays([&] { return !read.load(); }))
+        << "read before the flush: what is written until then is lost";
   };
   t.zap(0, page);
   reader.join();

@@ -24,7 +24,7 @@ slat_model_mutant(I20_stage2_split_by_a_plain_store MODEL stage2 FILE ${protocol
   REFUTED_BY ${used}
   FROM1 [[  return entry.compare_exchange_strong(old, F::table(address_of(child)), std::memory_order_release,
                                        std::memory_order_relaxed);]]
-  TO1 [[  return old = 0, entry.store(F::table(address_of(child)), std::memory_order_release), true;]])
+  TO1 [[  return (void)old, entry.store(F::table(address_of(child)), std::memory_order_release), true;]])
 slat_model_mutant(I20_stage2_collapse_in_one_phase MODEL stage2 FILE ${protocol} SCENARIO collapse_zap
   REFUTED_BY ${used}
   FROM1 [[const std::uint64_t marked = table | collapsing_bit;]] TO1 [[const std::uint64_t marked = table;]])
