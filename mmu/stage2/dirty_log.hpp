@@ -48,7 +48,7 @@ template <class A> class DirtyLog {
   }
 
   /// Notes pages [first, first + count), as far as the log goes. Any lock, never sleeps. Relaxed: the
-  /// release of the CAS that drops the dirty entry comes after it, or the end of the section.
+  /// reader waits for the end of the section, or has the mutex.
   void note(unsigned half, std::uint64_t first, std::uint64_t count) {
     const std::uint64_t end = std::min(first + count, count_ * pages_per_word);
     while (first < end) {

@@ -33,8 +33,7 @@
 // child, and the last CAS fails; one that passed before is seen by the check. After the flush the
 // children are made DEAD, and what was dirtied through them until then is noted.
 //
-// Dirty (I31, I32). Whoever is about to drop a dirty entry notes it first, then replaces it: at every
-// moment the entry is dirty, or the log knows, or both. That is not all: until the flush a TLB lets
+// Dirty (I31, I32). Whoever drops a dirty entry notes it in the log. But until the flush a TLB lets
 // writes pass without a mark, so a note must not be read, and the page be copied, before the flush of
 // whoever noted. So the log has two halves. Who takes entries away is in an SRCU section, and notes
 // into the half that is current at its start, until it has flushed. A reader cleans every entry and
@@ -60,7 +59,8 @@ std::uint64_t take_entry(EntryOf<A>& entry, std::uint64_t to, Note note) {
   std::uint64_t old = entry.load(std::memory_order_acquire);
   while (old != to && !is_dead(old)) {
     note(old);
-    // Release: the note. Acquire: a child's entries, if it was a table.
+    // Release: who meets DEAD finds the table unlinked when he starts over. Acquire: a child's
+    // entries, if it was a table.
     if (entry.compare_exchange_weak(old, to, std::memory_order_acq_rel, std::memory_order_acquire))
       break;
   }
@@ -71,7 +71,8 @@ std::uint64_t take_entry(EntryOf<A>& entry, std::uint64_t to, Note note) {
 /// changed, and `old` is the new value then.
 template <class A, class Note> bool zap_entry(EntryOf<A>& entry, std::uint64_t& old, Note note) {
   note(old);
-  return entry.compare_exchange_strong(old, absent_entry, std::memory_order_acq_rel,
+  // Acquire: what it is instead. Nothing to release: the range keeps faults out until its end.
+  return entry.compare_exchange_strong(old, absent_entry, std::memory_order_acquire,
                                        std::memory_order_acquire);
 }
 
@@ -105,9 +106,9 @@ template <class F, class A>
 /// A leaf's replacement by one that differs in its flags. `note` if it drops dirtiness.
 template <class A>
 [[nodiscard]] bool change_leaf(EntryOf<A>& entry, std::uint64_t& old, std::uint64_t to) {
-  // Release: the note. The page behind the leaf was released by the install, and a
-  // read-modify-write carries that on.
-  return entry.compare_exchange_strong(old, to, std::memory_order_release,
+  // Acquire: what it is instead. Nothing to release: the page behind the leaf was released by the
+  // install, and a read-modify-write carries that on.
+  return entry.compare_exchange_strong(old, to, std::memory_order_acquire,
                                        std::memory_order_acquire);
 }
 

@@ -5,6 +5,7 @@ slat_model_check(I20_I33_stage2_collapse_two_zaps MODEL stage2 SCENARIO collapse
 slat_model_check(I20_I33_stage2_collapse_every_two_preemptions MODEL stage2 SCENARIO collapse_zap_small
   ARGS --search bound --seconds 120)
 slat_model_check(I33_stage2_split_collapse MODEL stage2 SCENARIO split_collapse ARGS --executions 50000)
+slat_model_check(I20_stage2_clean_zap MODEL stage2 SCENARIO clean_zap ARGS --executions 100000)
 slat_model_check(I31_I32_stage2_dirty_zap MODEL stage2 SCENARIO dirty_zap ARGS --executions 100000)
 slat_model_check(I31_I32_stage2_dirty_split MODEL stage2 SCENARIO dirty_split ARGS --executions 100000)
 slat_model_check(I31_I32_stage2_dirty_collapse MODEL stage2 SCENARIO dirty_collapse ARGS --executions 100000)
@@ -45,9 +46,9 @@ slat_model_mutant(I27_stage2_freed_before_the_flush MODEL stage2 FILE ${model} S
   REFUTED_BY ${used}
   FROM1 [[    flush();
     takers.unlock();]] TO1 [[    takers.unlock();]])
-slat_model_mutant(I31_stage2_cleaned_by_a_plain_store MODEL stage2 FILE ${protocol} SCENARIO dirty_split
+slat_model_mutant(I20_stage2_cleaned_by_a_plain_store MODEL stage2 FILE ${protocol} SCENARIO clean_zap
   REFUTED_BY ${used}
-  FROM1 [[  return entry.compare_exchange_strong(old, to, std::memory_order_release,
+  FROM1 [[  return entry.compare_exchange_strong(old, to, std::memory_order_acquire,
                                        std::memory_order_acquire);]]
   TO1 [[  return old = to, entry.store(to, std::memory_order_release), true;]])
 slat_model_mutant(I31_stage2_split_drops_the_dirty_bit MODEL stage2 FILE ${protocol} SCENARIO dirty_split
@@ -63,20 +64,6 @@ slat_model_mutant(I32_stage2_collapse_and_cleaning_at_once MODEL stage2 FILE ${m
     const std::uint64_t table]] TO1 [[    const std::uint64_t table]]
   FROM2 [[    turns.unlock();
     return outcome;]] TO2 [[    return outcome;]])
-slat_model_mutant(I32_stage2_zap_notes_too_late MODEL stage2 FILE ${protocol} SCENARIO dirty_zap
-  REFUTED_BY ${used}
-  FROM1 [[  note(old);
-  return entry.compare_exchange_strong(old, absent_entry, std::memory_order_acq_rel,
-                                       std::memory_order_acquire);]]
-  TO1 [[  const std::uint64_t was = old;
-  if (!entry.compare_exchange_strong(old, absent_entry, std::memory_order_acq_rel,
-                                     std::memory_order_acquire))
-    return false;
-  note(was);
-  return true;]])
-slat_model_mutant(I32_stage2_relaxed_zap MODEL stage2 FILE ${protocol} SCENARIO dirty_zap REFUTED_BY ${used}
-  FROM1 [[compare_exchange_strong(old, absent_entry, std::memory_order_acq_rel,]]
-  TO1 [[compare_exchange_strong(old, absent_entry, std::memory_order_relaxed,]])
 slat_model_mutant(I32_stage2_no_flush_before_the_log MODEL stage2 FILE ${model} SCENARIO dirty_split
   REFUTED_BY ${used}
   FROM1 [[    flush();

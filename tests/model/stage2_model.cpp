@@ -399,12 +399,26 @@ template <Meanwhile What> struct DirtyLogModel : Model<DirtyLogModel<What>, 3> {
   std::uint64_t copy = 0; // the reader's
 };
 
+/// An entry is cleaned and zapped at once.
+struct CleanZap : Model<CleanZap, 3> {
+  void invariant() { table.invariant(); }
+
+  void thread(unsigned index) {
+    if (index == 0) (void)table.write(1);
+    if (index == 1) (void)table.read_dirty();
+    if (index == 2) table.invalidate(1);
+  }
+
+  Table table{false};
+};
+
 constexpr Scenario scenarios[] = {
     MODEL_SCENARIO("split_fault_zap", SplitFaultZap),
     MODEL_SCENARIO("collapse_zap", CollapseZap<1>),
     MODEL_SCENARIO("collapse_two_zaps", CollapseZap<2>),
     MODEL_SMALL_SCENARIO("collapse_zap_small", CollapseZapSmall),
     MODEL_SCENARIO("split_collapse", SplitCollapse),
+    MODEL_SCENARIO("clean_zap", CleanZap),
     MODEL_SCENARIO("dirty_zap", DirtyLogModel<Meanwhile::zap>),
     MODEL_SCENARIO("dirty_split", DirtyLogModel<Meanwhile::split>),
     MODEL_SCENARIO("dirty_collapse", DirtyLogModel<Meanwhile::collapse>),
