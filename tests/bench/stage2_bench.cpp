@@ -1,5 +1,6 @@
 // What a stage-2 fault costs where the page is present already, and what accesses, zaps, splits and
 // collapses cost.
+#include "mmu/address_space.hpp"
 #include "mmu/fault.hpp"
 #include "mmu/stage2/ept_format.hpp"
 #include "mmu/stage2/stage2_mmu.hpp"
