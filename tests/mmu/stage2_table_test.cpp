@@ -268,7 +268,7 @@ TYPED_TEST(Stage2TableTest, I31_zap_protect_split_collapse_and_root_note_what_wa
 
 TYPED_TEST(Stage2TableTest, I32_reading_one_range_leaves_the_others) {
   typename TestFixture::Under t;
-  for (const std::uint64_t n : {5, 100, 200}) {
+  for (const std::uint64_t n : {5ull, 100ull, 200ull}) {
     ASSERT_EQ(t.map(n * page), MapOutcome::installed);
     ASSERT_TRUE(t.table.access(n * page, true));
   }
