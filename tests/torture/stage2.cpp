@@ -9,6 +9,7 @@
 #include "mmu/stage2/checker.hpp"
 #include "mmu/stage2/ept_format.hpp"
 #include "mmu/stage2/stage2_reshape.hpp"
+#include "mmu/stage2/vcpu_flush.hpp"
 #include "torture.hpp"
 
 #include <array>
@@ -32,29 +33,46 @@ constexpr std::uint64_t host_of(std::uint64_t generation, std::uint64_t n) {
   return generation << 24 | n * page;
 }
 
+/// Its own thread's, but for the requests.
 struct Vcpu {
   struct Cached {
     std::uint64_t host = 0;
     bool writable = false; // and marked dirty: writes pass
+    std::uint64_t filled = 0;
   };
 
-  std::mutex guest_mode; // a flush waits until the vCPU is out
+  [[nodiscard]] Cached& look_up(std::uint64_t n) {
+    if (tlb[n].filled != drops) tlb[n] = {.filled = drops};
+    return tlb[n];
+  }
+
+  [[nodiscard]] auto drop() {
+    return [this] { ++drops; };
+  }
+
+  stage2::VcpuFlush flush;
   std::array<Cached, pages> tlb{};
+  std::uint64_t drops = 1;
 };
 
 class Flusher final : public mmu::TlbFlusher {
  public:
   void flush_range(std::uintptr_t start, std::uintptr_t end) override {
-    for (Vcpu& vcpu : vcpus) {
-      const std::lock_guard out(vcpu.guest_mode);
-      for (std::uint64_t n = start / page; n < (end + page - 1) / page && n < pages; ++n)
-        vcpu.tlb[n] = {};
-    }
+    flusher_.flush_range(start, end);
     flushes.fetch_add(1, std::memory_order_relaxed);
   }
 
   std::array<Vcpu, vcpu_limit> vcpus;
   std::atomic<std::uint64_t> flushes{0};
+
+ private:
+  static std::vector<stage2::VcpuFlush*> all(std::array<Vcpu, vcpu_limit>& vcpus) {
+    std::vector<stage2::VcpuFlush*> list;
+    for (Vcpu& vcpu : vcpus) list.push_back(&vcpu.flush);
+    return list;
+  }
+
+  stage2::VcpuFlusher flusher_{all(vcpus)};
 };
 
 template <class F> class Stage2Torture {
@@ -72,11 +90,20 @@ template <class F> class Stage2Torture {
   void run_vcpu(torture::Worker& worker, unsigned self) {
     // Neighbours, so that blocks fill up and can collapse.
     const std::uint64_t first = worker.below(pages);
-    for (std::uint64_t i = 0; i < 16; ++i) {
-      const std::uint64_t n = (first + i) % pages;
+    Vcpu& vcpu = flusher_.vcpus[self];
+    vcpu.flush.enter(vcpu.drop());
+    for (std::uint64_t i = 0; i < 64; ++i) {
+      const std::uint64_t n = (first + i % 16) % pages;
       const bool write = worker.one_in(2);
-      if (!access(flusher_.vcpus[self], n, write)) fault(n, write, worker.one_in(2));
+      if (!access(vcpu, n, write)) {
+        vcpu.flush.leave();
+        fault(n, write, worker.one_in(2)); // may wait for an invalidator, who flushes (I37)
+        vcpu.flush.enter(vcpu.drop());
+      }
+      vcpu.flush.poll(vcpu.drop());
+      if (worker.one_in(4096)) std::this_thread::yield();
     }
+    vcpu.flush.leave();
   }
 
   void invalidate(torture::Worker& worker) {
@@ -167,13 +194,12 @@ template <class F> class Stage2Torture {
  private:
   /// In guest mode. False: a fault.
   bool access(Vcpu& vcpu, std::uint64_t n, bool write) {
-    const std::lock_guard inside(vcpu.guest_mode);
-    auto& cached = vcpu.tlb[n];
+    Vcpu::Cached& cached = vcpu.look_up(n);
     if (cached.host == 0 || (write && !cached.writable)) {
       const auto found = table_.access(n * page, write);
       if (!found) return false;
       check(!write || found->dirty, "page {} is written and not dirty", n);
-      cached = {found->host, found->allowed.write && found->dirty};
+      cached = {found->host, found->allowed.write && found->dirty, vcpu.drops};
     } else {
       hits_.fetch_add(1, std::memory_order_relaxed);
     }
