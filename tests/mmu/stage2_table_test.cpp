@@ -284,10 +284,11 @@ TYPED_TEST(Stage2TableTest,
   typename TestFixture::Under t;
   ASSERT_EQ(t.map(0), MapOutcome::installed);
   ASSERT_TRUE(t.table.access(0, true));
+  std::atomic<bool> started{false};
   std::atomic<bool> read{false};
   std::thread reader;
   t.flusher.on_flush = [&] {
-    if (reader.joinable()) return; // the reader flushes, too
+    if (started.exchange(true)) return; // the reader flushes, too
     reader = std::thread([&] {
       EXPECT_EQ(t.dirty(0, 64 * page), (std::vector<std::uint64_t>{0}));
       read = true;
