@@ -47,8 +47,8 @@ void Stage2Table<F, A>::read_dirty(std::uint64_t start, std::uint64_t end,
        ++halves) { // an earlier reading of another range leaves bits in either
     const unsigned old = log_.current();
     log_.flip();
-    takers_
-        .synchronize(); // who has taken something dirty before it was cleaned here has flushed it
+    // Who has taken something dirty before it was cleaned here has flushed it after this.
+    takers_.synchronize();
     for (std::uint64_t page = first, i = 0; page < last; page += 64, ++i)
       bits[i] |= log_.take(old, page / 64);
   }

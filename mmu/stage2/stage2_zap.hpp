@@ -2,6 +2,7 @@
 // stage2_table.cpp and for tests that need another atomics policy.
 #pragma once
 
+#include "mmu/stage2/checker.hpp"
 #include "mmu/stage2/stage2_table.hpp"
 
 #include <fmt/format.h>
@@ -35,6 +36,9 @@ Result<std::unique_ptr<Stage2Table<F, A>>> Stage2Table<F, A>::create(const Stage
 template <class F, class A> Stage2Table<F, A>::~Stage2Table() {
   Page* const root = root_page();
   if (root == nullptr) return;
+#ifdef SLAT_CHECKED
+  SLAT_ASSERT(check_table(*this), "a stage-2 table is damaged when it is given up");
+#endif
   Page* dead = nullptr;
   kill(log_.current(), *root, options_.levels, 0, dead);
   pool_.retire(dead);
