@@ -19,7 +19,10 @@ struct VcpuAgainstFlushers : Model<VcpuAgainstFlushers<Flushers, Rounds>, 1 + Fl
     for (int round = 0; round < Rounds; ++round) {
       flush.enter([this] { drop(); });
       use(rl::rand(Flushers));
-      flush.poll([this] { drop(); });
+      flush.poll([this] {
+        for (const std::uint64_t cached : tlb) check(cached); // until now they may be in use
+        drop();
+      });
       use(rl::rand(Flushers));
       flush.leave();
     }
@@ -29,8 +32,13 @@ struct VcpuAgainstFlushers : Model<VcpuAgainstFlushers<Flushers, Rounds>, 1 + Fl
   void use(unsigned which) {
     if (tlb[which] == empty) tlb[which] = entry[which].load(std::memory_order_acquire);
     if (tlb[which] == empty) return; // a fault
-    MODEL_CHECK(!freed[tlb[which]]); // I36
-    (void)content[tlb[which]].get(); // races with the freeing
+    check(tlb[which]);
+  }
+
+  void check(std::uint64_t page) {
+    if (page == empty) return;
+    MODEL_CHECK(!freed[page]); // I36
+    (void)content[page].get(); // races with the freeing
   }
 
   void drop() {
