@@ -17,6 +17,7 @@ enum class LockRank : std::uint8_t {
   mm_lock,      // MmLock
   registration, // NotifierChain::mutex_
   gate,         // NotifierChain::gate_
+  stage2,       // Stage2Table::turns_; held while it flushes
   grace_period, // Srcu::mutex_: one grace period at a time
   object_cache, // TypeStableCache::mutex_, under which a slab is handed to the reclaimer
   leaf,         // everything else: held for a few stores, nothing is taken under it

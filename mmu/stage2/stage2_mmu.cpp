@@ -1,0 +1,138 @@
+#include "mmu/stage2/stage2_mmu.hpp"
+
+#include "mmu/stage2/arm64_format.hpp"
+#include "mmu/stage2/ept_format.hpp"
+
+#include <algorithm>
+
+namespace slat::mmu::stage2 {
+
+namespace {
+
+/// The sequence as an install under page locks needs it.
+class RangesInProgress {
+ public:
+  explicit RangesInProgress(const InvalidateSeq& sequence) : sequence_(&sequence) {}
+
+  [[nodiscard]] Staleness stale(std::uint64_t, std::uint64_t start, std::uint64_t end) const {
+    return sequence_->in_progress(start, end) ? Staleness::in_progress : Staleness::fresh;
+  }
+
+ private:
+  const InvalidateSeq* sequence_;
+};
+
+InstallStatus status_of(MapOutcome outcome) {
+  switch (outcome) {
+  case MapOutcome::installed:
+    return InstallStatus::installed;
+  case MapOutcome::present:
+    return InstallStatus::already_installed;
+  case MapOutcome::retry:
+  case MapOutcome::moved:
+  case MapOutcome::in_progress:
+    return InstallStatus::retry;
+  case MapOutcome::no_memory:
+    return InstallStatus::no_memory;
+  case MapOutcome::denied:
+  case MapOutcome::out_of_range:
+    break;
+  }
+  return InstallStatus::failed;
+}
+
+} // namespace
+
+template <class F> const Stage2Slot* Stage2Mmu<F>::find(std::uintptr_t address) const {
+  for (const Stage2Slot& slot : slots_)
+    if (slot.start <= address && address < slot.end) return &slot;
+  return nullptr;
+}
+
+template <class F>
+template <class Function>
+void Stage2Mmu<F>::each_part(std::uintptr_t start, std::uintptr_t end, Function function) const {
+  for (const Stage2Slot& slot : slots_) {
+    const std::uintptr_t from = std::max(start, slot.start);
+    const std::uintptr_t to = std::min(end, slot.end);
+    if (from < to) function(slot.guest + (from - slot.start), slot.guest + (to - slot.start));
+  }
+}
+
+template <class F>
+InstallResult Stage2Mmu<F>::install(std::uintptr_t address, std::size_t pages, bool writable) {
+  const Stage2Slot* const slot = find(address);
+  if (slot == nullptr) return {InstallStatus::gone, 0};
+  const RangesInProgress ranges(*sequence_);
+  const std::size_t wanted = std::min(pages, (slot->end - address) >> F::shift(1));
+  bool any = false;
+  for (std::size_t done = 0; done < wanted;) {
+    const std::uintptr_t hva = address + (done << F::shift(1));
+    Stage2Fault fault{.address = slot->guest + (hva - slot->start),
+                      .host = slot->host + (hva - slot->start),
+                      .hva = hva,
+                      .allowed = {true, writable, true},
+                      .write = writable};
+    std::size_t step = 1;
+    for (unsigned level = 2; level <= F::max_leaf_level; ++level)
+      if (fault.address % F::span(level) == 0 && fault.host % F::span(level) == 0 &&
+          wanted - done >= F::span(level) >> F::shift(1)) {
+        fault.max_level = level;
+        step = F::span(level) >> F::shift(1);
+      }
+    MapOutcome outcome = table_->map(fault, ranges, 0);
+    if (step > 1 && outcome == MapOutcome::present) step = 1; // of whatever size it is
+    if (step > 1 && outcome == MapOutcome::installed) {
+      // Smaller leaves may have been there: then it was one page.
+      const auto found = table_->translate(fault.address);
+      if (!found || found->level < fault.max_level) step = 1;
+    }
+    if (outcome != MapOutcome::installed && outcome != MapOutcome::present) {
+      if (done != 0) return {InstallStatus::partial, done};
+      return {status_of(outcome), 0};
+    }
+    any |= outcome == MapOutcome::installed;
+    done += step;
+  }
+  if (!any) return {InstallStatus::already_installed, 0};
+  return {wanted == pages ? InstallStatus::installed : InstallStatus::partial, wanted};
+}
+
+template <class F> bool Stage2Mmu<F>::invalidate_range_start(const NotifierRange& range) {
+  bool concerned = false;
+  each_part(range.start, range.end, [&](std::uint64_t, std::uint64_t) { concerned = true; });
+  if (!concerned) return true;
+  if (!range.blockable) return false;
+  const Tables tables = range.event == InvalidateEvent::unmap ? Tables::free : Tables::keep;
+  each_part(range.start, range.end,
+            [&](std::uint64_t from, std::uint64_t to) { table_->zap_range(from, to, tables); });
+  return true;
+}
+
+template <class F> bool Stage2Mmu<F>::age(std::uintptr_t start, std::uintptr_t end, Age how) {
+  bool young = false;
+  each_part(start, end,
+            [&](std::uint64_t from, std::uint64_t to) { young |= table_->age(from, to, how); });
+  return young;
+}
+
+template <class F> bool Stage2Mmu<F>::clear_flush_young(std::uintptr_t start, std::uintptr_t end) {
+  return age(start, end, Age::clear_and_flush);
+}
+
+template <class F> bool Stage2Mmu<F>::clear_young(std::uintptr_t start, std::uintptr_t end) {
+  return age(start, end, Age::clear);
+}
+
+template <class F> bool Stage2Mmu<F>::test_young(std::uintptr_t start, std::uintptr_t end) {
+  return age(start, end, Age::test);
+}
+
+template <class F> void Stage2Mmu<F>::release() {
+  table_->zap_range(0, table_->options().limit, Tables::free);
+}
+
+template class Stage2Mmu<EptFormat>;
+template class Stage2Mmu<Arm64Format>;
+
+} // namespace slat::mmu::stage2

@@ -1,0 +1,122 @@
+// A stage-2 table behind a real address space: faults, unmaps, aging, through the interfaces that the
+// fault path and the notifier chain know.
+#include "mmu/stage2/stage2_mmu.hpp"
+
+#include "stage2_support.hpp"
+#include "support.hpp"
+
+namespace slat::mmu::stage2::testing {
+namespace {
+
+using mmu::testing::World;
+
+struct Stage2MmuTest : ::testing::Test {
+  static constexpr std::uint64_t guest = 3 * gib; // where the slot lies for the guest
+  static constexpr std::uint64_t pages = 1536;
+
+  Stage2MmuTest() {
+    hva = world.map(0, pages);
+    slots.push_back({guest, hva, hva + pages * page, host_base});
+    mmu = std::make_unique<Stage2Mmu<EptFormat>>(*table, world.mm.notifiers().sequence(), slots);
+    EXPECT_TRUE(world.mm.notifiers().register_notifier(*mmu));
+  }
+
+  ~Stage2MmuTest() override {
+    world.mm.notifiers().unregister_notifier(*mmu);
+    EXPECT_TRUE(check_table(*table));
+  }
+
+  FaultOutcome fault(std::uint64_t n, std::uint32_t access = vm_read) {
+    return handle_mm_fault(world.mm,
+                           {.address = hva + n * page, .access = access, .mmu = mmu.get()});
+  }
+
+  [[nodiscard]] std::uint64_t host(std::uint64_t n) const {
+    const auto found = table->translate(guest + n * page);
+    return found ? found->host : 0;
+  }
+
+  World world{pages};
+  FakeFlusher flusher;
+  std::unique_ptr<Stage2Table<EptFormat>> table =
+      std::move(*Stage2Table<EptFormat>::create({.limit = 4 * gib}, flusher));
+  std::uintptr_t hva = 0;
+  std::vector<Stage2Slot> slots;
+  std::unique_ptr<Stage2Mmu<EptFormat>> mmu;
+};
+
+TEST_F(Stage2MmuTest, fault_ends_in_the_table) {
+  EXPECT_EQ(fault(7, vm_write).result, FaultResult::done);
+  EXPECT_EQ(host(7), host_base + 7 * page);
+  EXPECT_TRUE(table->access(guest + 7 * page, true));
+  EXPECT_EQ(fault(7).result, FaultResult::done);
+}
+
+TEST_F(Stage2MmuTest, I20_unmap_and_discard_take_the_translation_before_the_page_goes) {
+  ASSERT_EQ(fault(7).result, FaultResult::done);
+  ASSERT_EQ(fault(8).result, FaultResult::done);
+  ASSERT_TRUE(world.mm.advise(hva + 7 * page, page, Advice::dontneed));
+  EXPECT_EQ(host(7), 0u);
+  EXPECT_TRUE(flusher.covered(guest + 7 * page, guest + 8 * page));
+  EXPECT_EQ(host(8), host_base + 8 * page);
+  ASSERT_TRUE(world.mm.unmap(hva, 1536 * page));
+  EXPECT_EQ(host(8), 0u);
+  EXPECT_EQ(fault(8).result, FaultResult::no_vma);
+}
+
+TEST_F(Stage2MmuTest, run_of_two_mebibytes_becomes_one_leaf) {
+  const InstallResult whole = mmu->install(hva, 512 + 3, true);
+  EXPECT_EQ(whole.status, InstallStatus::installed);
+  EXPECT_EQ(whole.pages, 515u);
+  EXPECT_EQ(table->translate(guest)->level, 2u);
+  EXPECT_EQ(table->translate(guest + 514 * page)->level, 1u);
+  EXPECT_EQ(mmu->install(hva + 5 * page, 1, true).status, InstallStatus::already_installed);
+  // Over a table with small leaves, page by page.
+  EXPECT_EQ(mmu->install(hva + 512 * page, 512, true).pages, 512u);
+  EXPECT_EQ(host(1023), host_base + 1023 * page);
+}
+
+TEST_F(Stage2MmuTest, what_lies_in_no_slot_is_gone_and_a_run_ends_with_its_slot) {
+  EXPECT_EQ(mmu->install(hva - page, 1, true).status, InstallStatus::gone);
+  const InstallResult last = mmu->install(hva + (pages - 1) * page, 4, true);
+  EXPECT_EQ(last.status, InstallStatus::partial);
+  EXPECT_EQ(last.pages, 1u);
+}
+
+TEST_F(Stage2MmuTest, non_blockable_range_is_refused_if_it_concerns_a_slot) {
+  auto scope = world.mm.notifiers().invalidate_range_start(
+      {hva, hva + page, InvalidateEvent::reclaim, false});
+  EXPECT_FALSE(scope);
+  auto elsewhere = world.mm.notifiers().invalidate_range_start(
+      {page, 2 * page, InvalidateEvent::reclaim, false});
+  EXPECT_TRUE(elsewhere);
+}
+
+TEST_F(Stage2MmuTest, I20_range_in_progress_keeps_the_install_out) {
+  auto scope = world.mm.notifiers().invalidate_range({hva, hva + page, InvalidateEvent::reclaim});
+  EXPECT_EQ(mmu->install(hva, 1, true).status, InstallStatus::retry);
+  EXPECT_EQ(mmu->install(hva + page, 1, true).status, InstallStatus::installed);
+}
+
+TEST_F(Stage2MmuTest, chain_asks_for_the_age_of_pages) {
+  NotifierChain& chain = world.mm.notifiers();
+  ASSERT_EQ(fault(7).result, FaultResult::done);
+  EXPECT_TRUE(chain.test_young(hva, hva + 64 * page));
+  EXPECT_TRUE(chain.clear_young(hva, hva + 64 * page));
+  EXPECT_FALSE(chain.test_young(hva, hva + 64 * page));
+  ASSERT_TRUE(table->access(guest + 7 * page, false));
+  EXPECT_TRUE(chain.clear_flush_young(hva, hva + 64 * page));
+  EXPECT_TRUE(flusher.covered(guest + 7 * page, guest + 8 * page));
+  EXPECT_FALSE(chain.clear_flush_young(hva, hva + 64 * page));
+}
+
+TEST_F(Stage2MmuTest, release_unmaps_everything) {
+  ASSERT_EQ(fault(7).result, FaultResult::done);
+  mmu->release();
+  EXPECT_EQ(host(7), 0u);
+  table->drain();
+  EXPECT_EQ(table->table_pages(), 1u);
+}
+
+} // namespace
+} // namespace slat::mmu::stage2::testing
