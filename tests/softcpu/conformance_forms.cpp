@@ -10,8 +10,8 @@ namespace {
 using namespace slat::vmm::softcpu;
 using enum Operand;
 
-constexpr std::uint64_t cf = rflags_cf, pf = rflags_pf, af = rflags_af, zf = rflags_zf,
-                        sf = rflags_sf, of = rflags_of;
+constexpr std::uint64_t pf = rflags_pf, af = rflags_af, zf = rflags_zf, sf = rflags_sf,
+                        of = rflags_of;
 
 class Forms {
  public:
