@@ -108,7 +108,8 @@ class Conformance : public testing::Test {
     if (form.setup == Setup::string) {
       gpr[rsi] = base_ + 4096 + below(4096);
       gpr[rdi] = base_ + 4096 + below(4096);
-      gpr[rcx] = below(20);
+      if (below(4) == 0) gpr[rdi] = gpr[rsi] + below(32) - 16; // overlapping
+      gpr[rcx] = below(2) == 0 ? below(20) : below(300);
     } else if (form.setup == Setup::divide && below(2) == 0) {
       const std::uint64_t sign = below(2) == 0 ? 0 : UINT64_MAX;
       gpr[rdx] = sign;
