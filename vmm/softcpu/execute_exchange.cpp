@@ -85,6 +85,12 @@ Flow compare_exchange_8(Core& core, const MicroOp& op) {
   return Flow::next;
 }
 
+/// `at` is 16-byte aligned. Full barrier, as every locked operation; returns the old value. This file is compiled with
+/// -mcx16, without which compilers call libatomic.
+Word128 compare_exchange_host(std::byte* at, Word128 expected, Word128 wanted) {
+  return __sync_val_compare_and_swap(reinterpret_cast<Word128*>(at), expected, wanted);
+}
+
 Flow compare_exchange_16(Core& core, const MicroOp& op) {
   const std::uint64_t at = linear_address(core, op);
   if (at % 16 != 0) return raise(core, vector_protection, 0);

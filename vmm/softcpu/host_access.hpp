@@ -79,10 +79,4 @@ template <std::unsigned_integral T, class F> T rmw_host(std::byte* at, F f) {
 
 __extension__ using Word128 = unsigned __int128;
 
-/// `at` is 16-byte aligned. Full barrier. Returns the old value.
-__attribute__((target("cx16"))) inline Word128
-compare_exchange_host(std::byte* at, Word128 expected, Word128 wanted) {
-  return __sync_val_compare_and_swap(reinterpret_cast<Word128*>(at), expected, wanted);
-}
-
 } // namespace slat::vmm::softcpu
