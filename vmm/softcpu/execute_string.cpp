@@ -8,7 +8,7 @@
 namespace slat::vmm::softcpu {
 namespace {
 
-/// Rounds (or pages) of one repeated instruction before the vCPU looks for requests: rip stays, so it goes on afterwards.
+/// Rounds (or cache lines) of one repeated instruction before the vCPU looks for requests: rip stays, so it goes on afterwards.
 constexpr std::uint64_t rounds_at_once = 4096;
 
 template <class T> std::uint64_t step(const Core& core) {
@@ -164,7 +164,7 @@ template <class Operation> struct Repeated {
   template <class T> static Flow run(Core& core, const MicroOp& op) {
     std::uint64_t& count = core.state.gpr[rcx];
     for (std::uint64_t rounds = 0; count != 0; ++rounds) {
-      if (rounds == rounds_at_once) {
+      if (rounds >= rounds_at_once) {
         core.state.rip = op.rip();
         return Flow::jump;
       }
@@ -173,6 +173,7 @@ template <class Operation> struct Repeated {
         if (forward && !core.memory.external().replaying()) {
           if (const std::uint64_t done = Operation::template many<T>(core, op, count); done != 0) {
             count -= done;
+            rounds += done * sizeof(T) / 64; // a cache line takes as long as a round
             continue;
           }
         }
