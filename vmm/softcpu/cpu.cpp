@@ -1,0 +1,146 @@
+#include "vmm/softcpu/cpu.hpp"
+
+#include "vmm/softcpu/decode.hpp"
+#include "vmm/softcpu/exception.hpp"
+
+#include <cstring>
+
+namespace slat::vmm::softcpu {
+
+void Cpu::state_changed() {
+  core_.memory.external().reset();
+  core_.memory.space_changed();
+  core_.memory.flush();
+  core_.memory.privilege_changed();
+}
+
+bool Cpu::interrupt(std::uint8_t vector) {
+  if (pending_interrupt_) return false;
+  pending_interrupt_ = vector;
+  return true;
+}
+
+bool Cpu::can_interrupt() const {
+  return (core_.state.system_flags & rflags_if) != 0 && !core_.interrupt_shadow;
+}
+
+bool Cpu::serve_requests() {
+  // Acquire pairs with the requesters' release. seq_cst: see request_flush().
+  const std::uint32_t requests = requests_.exchange(0, std::memory_order_seq_cst);
+  if ((requests & flush_request) != 0) {
+    const std::uint64_t wanted = flush_wanted_.load(std::memory_order_acquire);
+    core_.memory.flush();
+    flush_done_.store(wanted, std::memory_order_release); // pairs with flushed()
+  }
+  return (requests & exit_request) != 0;
+}
+
+const Block* Cpu::fetch(Flow& failure) {
+  const std::uint64_t rip = core_.state.rip;
+  std::byte* at = core_.memory.host_of(rip, 1, Access::execute);
+  if (at == nullptr) [[unlikely]] {
+    failure = access_failed(core_);
+    if (failure == Flow::device) failure = unsupported(core_, "code in device memory");
+    return nullptr;
+  }
+  const Block* block = blocks_.find(rip, at, page_bytes - (rip & page_offset_mask));
+  return block != nullptr ? block : fetch_across_pages(failure);
+}
+
+const Block* Cpu::fetch_across_pages(Flow& failure) {
+  const std::uint64_t rip = core_.state.rip;
+  std::array<std::uint8_t, longest_instruction> bytes{};
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const std::byte* at = core_.memory.host_of(rip + i, 1, Access::execute);
+    if (at == nullptr) {
+      failure = access_failed(core_);
+      if (failure == Flow::device) failure = unsupported(core_, "code in device memory");
+      return nullptr;
+    }
+    bytes[i] = load_host<std::uint8_t>(const_cast<std::byte*>(at));
+  }
+  MicroOp op;
+  bool ends = false;
+  if (decode(bytes, rip, op, ends) == Decoded::truncated) {
+    failure = raise(core_, vector_protection, 0); // longer than 15 bytes
+    return nullptr;
+  }
+  crossing_.ops = {op, block_end(op.next_rip)};
+  return &crossing_;
+}
+
+/// Blocks until something else than a branch happens. Flow::next: requests are waiting.
+Flow Cpu::execute() {
+  ExternalLog& log = core_.memory.external();
+  for (;;) {
+    if (requests_.load(std::memory_order_relaxed) != 0) [[unlikely]]
+      return Flow::next; // run() acquires
+    if (core_.interrupt_shadow) [[unlikely]] {
+      core_.interrupt_shadow = false;
+    } else if (pending_interrupt_ && can_interrupt() && !log.replaying()) {
+      const Fault event{*pending_interrupt_, false, 0, 0};
+      pending_interrupt_.reset();
+      const Flow flow = enter_gate(core_, event, false, core_.state.rip);
+      if (flow != Flow::jump) return flow;
+    }
+    Flow flow = Flow::next;
+    const Block* block = fetch(flow);
+    if (block == nullptr) return flow;
+    const MicroOp* const first = block->ops.data();
+    const MicroOp* op = first;
+    if (log.replaying()) [[unlikely]] {
+      flow = op->run(core_, *op);
+      if (flow != Flow::device) log.retire();
+      if (flow == Flow::next) ++op;
+    }
+    if (flow == Flow::next)
+      while ((flow = op->run(core_, *op)) == Flow::next) ++op;
+    instructions_ += static_cast<std::uint64_t>(op - first);
+    if (flow == Flow::jump) [[likely]] {
+      instructions_ += op->length != 0 ? 1 : 0; // the end of a block is no instruction
+      continue;
+    }
+    if (flow != Flow::halt) core_.state.rip = op->rip();
+    return flow;
+  }
+}
+
+Exit Cpu::device_exit() {
+  const ExternalAccess& access = core_.memory.external().access();
+  std::memcpy(data_.data(), &access.value, sizeof access.value);
+  const std::span<std::byte> data(data_.data(), access.size);
+  switch (access.kind) {
+  case ExternalAccess::Kind::port_in:
+    return kvm::IoIn{static_cast<std::uint16_t>(access.address), access.size, 1, data};
+  case ExternalAccess::Kind::port_out:
+    return kvm::IoOut{static_cast<std::uint16_t>(access.address), access.size, 1, data};
+  case ExternalAccess::Kind::mmio_read:
+    return kvm::MmioRead{access.address, access.size, data};
+  case ExternalAccess::Kind::mmio_write:
+    break;
+  }
+  return kvm::MmioWrite{access.address, access.size, data};
+}
+
+Exit Cpu::run() {
+  ExternalLog& log = core_.memory.external();
+  if (log.pending()) {
+    std::uint64_t value = 0;
+    std::memcpy(&value, data_.data(), log.access().size);
+    log.access().value = value;
+    log.serve();
+  }
+  for (;;) {
+    if (serve_requests()) return kvm::Interrupted{};
+    Flow flow = execute();
+    if (flow == Flow::fault) {
+      flow = deliver_fault(core_);
+      if (flow == Flow::halt) return kvm::Shutdown{};
+    }
+    if (flow == Flow::device) return device_exit();
+    if (flow == Flow::halt) return kvm::Hlt{};
+    if (flow == Flow::unsupported) return Unsupported{core_.state.rip, core_.unsupported};
+  }
+}
+
+} // namespace slat::vmm::softcpu

@@ -1,0 +1,175 @@
+#include "vmm/softcpu/memory_access.hpp"
+
+#include "vmm/softcpu/page_walk.hpp"
+
+#include <algorithm>
+
+namespace slat::vmm::softcpu {
+
+MemoryAccess::MemoryAccess(GuestPhysical& physical, const CpuState& state)
+    : physical_(&physical), state_(&state), tlbs_(std::make_unique<Tlbs>()),
+      tlb_(&tlbs_->supervisor) {}
+
+void MemoryAccess::flush() {
+  tlbs_->supervisor.flush();
+  tlbs_->user.flush();
+  has_large_ = false;
+}
+
+void MemoryAccess::flush_page(std::uint64_t linear) {
+  if (has_large_) return flush(); // the pieces of a large page have many addresses
+  tlbs_->supervisor.flush_page(linear);
+  tlbs_->user.flush_page(linear);
+}
+
+void MemoryAccess::flush_space(std::uint64_t pcid) {
+  tlbs_->supervisor.flush_space(pcid);
+  tlbs_->user.flush_space(pcid);
+}
+
+void MemoryAccess::space_changed() {
+  pcid_ = (state_->cr4 & cr4_pcid) != 0 ? state_->cr3 & page_offset_mask : 0;
+}
+
+bool MemoryAccess::refuse(const char* reason) {
+  failure_ = Flow::unsupported;
+  reason_ = reason;
+  return false;
+}
+
+/// Translates one page and fills the TLB. `access` is what the instruction needs.
+bool MemoryAccess::resolve(std::uint64_t linear, Access access, bool user, Target& target) {
+  WalkRequest request{};
+  request.linear = linear;
+  request.cr0 = state_->cr0, request.cr3 = state_->cr3, request.cr4 = state_->cr4;
+  request.efer = state_->efer;
+  request.access = access;
+  request.user = user;
+  request.smap_allowed = (state_->system_flags & rflags_ac) != 0;
+  const WalkResult walk = walk_guest_tables(*physical_, request);
+  if (walk.outcome == WalkResult::Outcome::fault) {
+    failure_ = Flow::fault;
+    fault_ = walk.fault;
+    return false;
+  }
+  if (walk.outcome == WalkResult::Outcome::table_failed)
+    return refuse("a page table outside of memory");
+  const auto page = physical_->translate(walk.gpa & ~page_offset_mask, access);
+  if (page.kind == GuestPhysical::Kind::failed) return refuse("guest memory that cannot be had");
+  target = {nullptr, walk.gpa};
+  if (page.kind == GuestPhysical::Kind::device || (access == Access::write && !page.writable))
+    return true;
+  target.host = page.host + (walk.gpa & page_offset_mask);
+  has_large_ = has_large_ || walk.large;
+  (user ? tlbs_->user : tlbs_->supervisor).fill(linear, pcid_, access, page.host);
+  return true;
+}
+
+std::byte* MemoryAccess::host_of(std::uint64_t linear, unsigned size, Access access) {
+  if (std::byte* host = lookup<1>(linear, access);
+      host != nullptr && (linear & page_offset_mask) + size <= page_bytes)
+    return host;
+  if ((linear & page_offset_mask) + size > page_bytes) {
+    refuse("a locked access across pages");
+    return nullptr;
+  }
+  Target target{};
+  if (!resolve(linear, access, tlb_ == &tlbs_->user, target)) return nullptr;
+  if (target.host == nullptr) failure_ = Flow::device;
+  return target.host;
+}
+
+bool MemoryAccess::read_part(const Target& target, unsigned size, std::uint64_t& value) {
+  if (target.host != nullptr) {
+    switch (size) {
+    case 1:
+      value = load_host<std::uint8_t>(target.host);
+      return true;
+    case 2:
+      value = load_host<std::uint16_t>(target.host);
+      return true;
+    case 4:
+      value = load_host<std::uint32_t>(target.host);
+      return true;
+    case 8:
+      value = load_host<std::uint64_t>(target.host);
+      return true;
+    default:
+      value = 0;
+      for (unsigned i = 0; i < size; ++i)
+        value |= std::uint64_t{load_host<std::uint8_t>(target.host + i)} << 8 * i;
+      return true;
+    }
+  }
+  ExternalAccess access{ExternalAccess::Kind::mmio_read, static_cast<std::uint8_t>(size),
+                        target.gpa, 0};
+  failure_ = Flow::device;
+  if (!external_.perform(access)) return false;
+  value = access.value;
+  return true;
+}
+
+bool MemoryAccess::write_part(const Target& target, unsigned size, std::uint64_t value) {
+  if (target.host != nullptr) {
+    switch (size) {
+    case 1:
+      store_host(target.host, static_cast<std::uint8_t>(value));
+      return true;
+    case 2:
+      store_host(target.host, static_cast<std::uint16_t>(value));
+      return true;
+    case 4:
+      store_host(target.host, static_cast<std::uint32_t>(value));
+      return true;
+    case 8:
+      store_host(target.host, value);
+      return true;
+    default:
+      for (unsigned i = 0; i < size; ++i)
+        store_host(target.host + i, static_cast<std::uint8_t>(value >> 8 * i));
+      return true;
+    }
+  }
+  ExternalAccess access{ExternalAccess::Kind::mmio_write, static_cast<std::uint8_t>(size),
+                        target.gpa, value};
+  failure_ = Flow::device;
+  return external_.perform(access);
+}
+
+bool MemoryAccess::read_slow(std::uint64_t linear, unsigned size, Access intent, bool user,
+                             std::uint64_t& value) {
+  const auto first = static_cast<unsigned>(
+      std::min<std::uint64_t>(size, page_bytes - (linear & page_offset_mask)));
+  Target low{}, high{};
+  if (!resolve(linear, intent, user, low)) return false;
+  if (first == size) return read_part(low, size, value);
+  if (!resolve(linear + first, intent, user, high)) return false;
+  std::uint64_t rest = 0;
+  if (!read_part(low, first, value) || !read_part(high, size - first, rest)) return false;
+  value |= rest << 8 * first;
+  return true;
+}
+
+bool MemoryAccess::write_slow(std::uint64_t linear, unsigned size, bool user, std::uint64_t value) {
+  const auto first = static_cast<unsigned>(
+      std::min<std::uint64_t>(size, page_bytes - (linear & page_offset_mask)));
+  Target low{}, high{};
+  if (!resolve(linear, Access::write, user, low)) return false;
+  if (first == size) return write_part(low, size, value);
+  if (!resolve(linear + first, Access::write, user, high)) return false;
+  // A device's part is asked for first: until it is served, nothing may be written.
+  if (high.host == nullptr && !write_part(high, size - first, value >> 8 * first)) return false;
+  if (!write_part(low, first, value)) return false;
+  return high.host == nullptr || write_part(high, size - first, value >> 8 * first);
+}
+
+bool MemoryAccess::port(ExternalAccess::Kind kind, std::uint16_t number, unsigned size,
+                        std::uint64_t& value) {
+  ExternalAccess access{kind, static_cast<std::uint8_t>(size), number, value};
+  failure_ = Flow::device;
+  if (!external_.perform(access)) return false;
+  value = access.value;
+  return true;
+}
+
+} // namespace slat::vmm::softcpu
