@@ -83,7 +83,11 @@ Result<Backing*> Backing::create_shared(const std::string& name, int fd) {
 }
 
 Result<void> Backing::map_in(const std::string& name) {
-  auto view = host::map_shared(0, pages_ << page_shift, PROT_READ | PROT_WRITE, fd_, 0);
+  // Aligned as guest views are, so that a huge page is one in both.
+  constexpr std::size_t huge_page = std::size_t(2) << 20;
+  const std::size_t length = pages_ << page_shift;
+  auto view = host::map_shared(0, length, PROT_READ | PROT_WRITE, fd_, 0,
+                               length >= huge_page ? huge_page : page_size);
   if (!view) return forward(view);
   host_view_ = reinterpret_cast<std::byte*>(*view);
   auto words = zeroes(name, pages_ * sizeof(PageWord));

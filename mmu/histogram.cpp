@@ -4,6 +4,12 @@
 
 namespace slat::mmu {
 
+void Histogram::add(const Histogram& other) {
+  for (std::size_t i = 0; i < bucket_count; ++i)
+    buckets_[i].fetch_add(other.buckets_[i].load(std::memory_order_relaxed), // sums, both
+                          std::memory_order_relaxed);
+}
+
 std::uint64_t Histogram::count() const {
   std::uint64_t total = 0;
   for (const auto& bucket : buckets_)

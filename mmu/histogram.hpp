@@ -12,6 +12,13 @@ namespace slat::mmu {
 
 class Histogram {
  public:
+  Histogram() = default;
+
+  /// A copy of the counts as they are.
+  Histogram(const Histogram& other) { add(other); }
+
+  Histogram& operator=(const Histogram&) = delete;
+
   static constexpr unsigned sub_bits = 4;
   static constexpr std::size_t bucket_count = (64 - sub_bits + 1) << sub_bits;
 
@@ -19,6 +26,9 @@ class Histogram {
   void record(std::uint64_t value) {
     buckets_[bucket_of(value)].fetch_add(1, std::memory_order_relaxed); // a sum, not a signal
   }
+
+  /// Adds all that the other has counted.
+  void add(const Histogram& other);
 
   [[nodiscard]] std::uint64_t count() const;
   /// The least upper bound of a bucket below which `fraction` (0..1] of all values lie; 0 if there

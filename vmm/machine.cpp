@@ -1,9 +1,7 @@
 #include "vmm/machine.hpp"
 
 #include "vmm/boot_params.hpp"
-#include "vmm/from_kvm.hpp"
 #include "vmm/layout.hpp"
-#include "vmm/vcpu_setup.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,10 +11,6 @@
 #include <unistd.h>
 
 namespace slat::vmm {
-
-namespace {
-constexpr std::uint32_t tss_address = 0xfffbd000; // three pages in the device hole
-} // namespace
 
 Machine::Machine(MachineConfig config)
     : config_(std::move(config)), serial_(config_.serial), debug_exit_([this](std::uint8_t code) {
@@ -38,22 +32,18 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config) {
 Result<void> Machine::open_host() {
   if (auto ok = check_command_line(config_.command_line); !ok) return ok;
   if (auto ok = check_ram_size(config_.memory); !ok) return ok;
-  auto system = kvm::System::open(config_.kvm_device);
-  if (!system) return from_kvm(system);
-  system_ = std::move(*system);
-  if (config_.cpus < 1 || config_.cpus > system_->max_vcpus())
-    return fail(
-        Errc::invalid_argument, 0,
-        fmt::format("--cpus {}: this host allows 1 to {}", config_.cpus, system_->max_vcpus()));
-  auto uffd =
-      kvm::Userfaultfd::open({.wanted = UFFD_FEATURE_THREAD_ID,
-                              .required = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM});
-  if (!uffd) return from_kvm(uffd);
-  uffd_ = std::move(*uffd);
-  auto vm = system_->create_vm();
-  if (!vm) return from_kvm(vm);
-  vm_.emplace(std::move(*vm));
-  if (auto ok = vm_->set_tss_address(tss_address); !ok) return from_kvm(ok);
+  auto accelerator = open_accelerator(config_.accel,
+                                      {.kvm_device = config_.kvm_device,
+                                       .cpus = config_.cpus,
+                                       .fault_threads = config_.fault_threads,
+                                       .fault_around = config_.fault_around},
+                                      accelerator_note_);
+  if (!accelerator) return forward(accelerator);
+  accelerator_ = std::move(*accelerator);
+  if (config_.cpus < 1 || config_.cpus > accelerator_->max_vcpus())
+    return fail(Errc::invalid_argument, 0,
+                fmt::format("--cpus {}: {} allows 1 to {} here", config_.cpus, accelerator_->name(),
+                            accelerator_->max_vcpus()));
   ended_fd_ = kvm::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (ended_fd_.get() < 0)
     return fail(
@@ -64,32 +54,17 @@ Result<void> Machine::open_host() {
 }
 
 Result<void> Machine::make_memory() {
-  uffd_guard_.emplace(*uffd_);
-  auto ram = GuestRam::create(config_.memory,
-                              {.vma_lock = config_.vma_lock, .guard = &*uffd_guard_}, counters_);
+  auto ram = GuestRam::create(
+      config_.memory, {.vma_lock = config_.vma_lock, .guard = accelerator_->guard()}, counters_);
   if (!ram) return forward(ram);
   ram_ = std::move(*ram);
-  const unsigned threads =
-      config_.fault_threads != 0 ? config_.fault_threads : std::max(1u, config_.cpus / 2);
-  auto service = FaultService::start(
-      ram_->mm(), *uffd_, {.threads = threads, .around = config_.fault_around},
-      [this](std::uintptr_t address, mmu::FaultResult why) {
-        {
-          mmu::MutexGuard guard(mutex_);
-          end({.reason = MachineEnd::Reason::crashed,
-               .report = fmt::format("a fault at {:#x} in the guest view cannot be resolved: {}\n",
-                                     address, mmu::to_string(why))});
-        }
-        request_stop();
-      });
-  if (!service) return forward(service);
-  fault_service_ = std::move(*service);
-  std::uint32_t slot = 0;
-  for (const GuestRam::Region& region : ram_->regions())
-    if (auto ok = vm_->set_memslot(slot++, region.gpa.start, region.gpa.size, region.guest_view);
-        !ok)
-      return from_kvm(ok);
-  return {};
+  return accelerator_->attach_memory(*ram_, [this](const std::string& why) {
+    {
+      mmu::MutexGuard guard(mutex_);
+      end({.reason = MachineEnd::Reason::crashed, .report = why + '\n'});
+    }
+    request_stop();
+  });
 }
 
 Result<void> Machine::load() {
@@ -109,18 +84,12 @@ Result<void> Machine::load() {
 Result<void> Machine::make_vcpus() {
   if (auto ok = ports_.attach(Serial::com1_ports, serial_, "serial"); !ok) return ok;
   if (auto ok = ports_.attach(DebugExit::ports, debug_exit_, "debug exit"); !ok) return ok;
-  auto cpuid = system_->supported_cpuid();
-  if (!cpuid) return from_kvm(cpuid);
   for (unsigned i = 0; i < config_.cpus; ++i) {
-    auto vcpu = vm_->create_vcpu(i);
-    if (!vcpu) return from_kvm(vcpu);
-    const std::uint32_t tsc_khz = vcpu->tsc_khz().value_or(0);
-    if (auto ok = vcpu->set_cpuid(guest_cpuid(*cpuid, i, config_.cpus, tsc_khz)); !ok)
-      return from_kvm(ok);
     EntryState entry = entry_;
     entry.rdi = i;
     entry.rdx = config_.cpus;
-    if (auto ok = set_entry_state(*vcpu, entry); !ok) return ok;
+    auto vcpu = accelerator_->create_vcpu(i, entry);
+    if (!vcpu) return forward(vcpu);
     vcpus_.push_back(std::make_unique<VcpuThread>(
         i, std::move(*vcpu), *ram_, ports_,
         [this](unsigned index, const VcpuEnd& end) { vcpu_ended(index, end); }));
@@ -133,9 +102,8 @@ Machine::~Machine() {
   // have ended.
   request_stop();
   for (const auto& vcpu : vcpus_) vcpu->join();
-  fault_service_.reset();
+  if (accelerator_ != nullptr) accelerator_->detach_memory();
   vcpus_.clear();
-  vm_.reset();
   ram_.reset();
 }
 
@@ -181,6 +149,12 @@ void Machine::vcpu_ended(unsigned, const VcpuEnd& vcpu_end) {
 
 void Machine::end(MachineEnd end) {
   if (!end_) end_ = std::move(end); // the first cause is the one to tell
+}
+
+std::uint64_t Machine::instructions() const {
+  std::uint64_t sum = 0;
+  for (const auto& vcpu : vcpus_) sum += vcpu->vcpu().instructions();
+  return sum;
 }
 
 std::optional<MachineEnd> Machine::wait_for(std::chrono::milliseconds timeout) {

@@ -1,17 +1,16 @@
 // Machine: one virtual machine from its parts, and their order.
 //
-// Built:     counters > KVM system, userfaultfd, VM > guest RAM, its views guarded by the userfaultfd > fault service >
-//            memory slots > kernel image, boot structures > devices > vCPUs
-// Torn down: the reverse. vCPUs end first, while the fault service still resolves what they are blocked in; then it;
-//            then the VM, whose slots refer to the guest views; then the RAM.
+// Built:     counters > accelerator > guest RAM > what stands behind it (KVM: fault service, memory slots; soft: our own
+//            stage-2) > kernel image, boot structures > devices > vCPUs
+// Torn down: the reverse. vCPU threads end first, while faults are still resolved; then whoever resolves them; then the
+//            RAM; then the accelerator.
 #pragma once
 
-#include "kvm/system.hpp"
-#include "kvm/userfaultfd.hpp"
+#include "kvm/fd.hpp"
+#include "vmm/accelerator.hpp"
 #include "vmm/boot_tables.hpp"
 #include "vmm/debug_exit.hpp"
 #include "vmm/elf_loader.hpp"
-#include "vmm/fault_service.hpp"
 #include "vmm/guest_ram.hpp"
 #include "vmm/port_bus.hpp"
 #include "vmm/serial.hpp"
@@ -41,6 +40,7 @@ struct MachineConfig {
   unsigned fault_threads = 0;      // 0: one for two vCPUs, at least one
   std::uint32_t fault_around = 16; // pages; a power of two from 1 to FaultAround::max_pages
   Serial::Sink serial = [](std::span<const char>) {};
+  Accel accel = Accel::automatic;
   std::string kvm_device = "/dev/kvm";
   mmu::VmaLockDesign vma_lock = mmu::VmaLockDesign::vma_refcount;
 };
@@ -81,7 +81,14 @@ class Machine {
 
   [[nodiscard]] mmu::Counters& counters() { return counters_; }
 
-  [[nodiscard]] FaultService& fault_service() { return *fault_service_; }
+  /// What runs the vCPUs, and its part of the figures. While the machine lives.
+  [[nodiscard]] Accelerator& accelerator() { return *accelerator_; }
+
+  /// Why it is not the accelerator that `automatic` tries first, in one line; else empty.
+  [[nodiscard]] const std::string& accelerator_note() const { return accelerator_note_; }
+
+  /// Guest instructions executed, where the accelerator counts them; else 0. After the end.
+  [[nodiscard]] std::uint64_t instructions() const;
 
   [[nodiscard]] const LoadedKernel& kernel() const { return kernel_; }
 
@@ -100,12 +107,9 @@ class Machine {
 
   const MachineConfig config_;
   mmu::Counters counters_;
-  std::optional<kvm::Userfaultfd> uffd_;
-  std::optional<UffdGuard> uffd_guard_;
-  std::unique_ptr<GuestRam> ram_; // before the VM, which refers to it
-  std::optional<kvm::System> system_;
-  std::optional<kvm::Vm> vm_;
-  std::unique_ptr<FaultService> fault_service_;
+  std::unique_ptr<Accelerator> accelerator_; // its guard outlives the RAM
+  std::string accelerator_note_;
+  std::unique_ptr<GuestRam> ram_;
   LoadedKernel kernel_{};
   EntryState entry_{};
   Serial serial_;

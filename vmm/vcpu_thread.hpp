@@ -5,20 +5,17 @@
 //   created --request_stop()--> stopping --start()--> ended
 //
 // running -> ended and stopping -> ended are made by the vCPU's thread, the others by anybody.
-// A kick is a request in the run page and then a signal: either the signal interrupts the guest, or the request makes
-// the next entry return at once.
 #pragma once
 
-#include "kvm/vcpu.hpp"
-#include "mmu/thread_safety.hpp"
 #include "vmm/error.hpp"
 #include "vmm/guest_ram.hpp"
 #include "vmm/port_bus.hpp"
+#include "vmm/vcpu_backend.hpp"
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <optional>
-#include <pthread.h>
 #include <string>
 #include <thread>
 
@@ -42,7 +39,8 @@ class VcpuThread {
   /// Called once on the vCPU's thread when it ends.
   using OnEnd = std::function<void(unsigned index, const VcpuEnd& end)>;
 
-  VcpuThread(unsigned index, kvm::Vcpu vcpu, GuestRam& ram, PortBus& ports, OnEnd on_end);
+  VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, GuestRam& ram, PortBus& ports,
+             OnEnd on_end);
   /// Stops and joins.
   ~VcpuThread();
   VcpuThread(const VcpuThread&) = delete;
@@ -52,7 +50,7 @@ class VcpuThread {
   Result<void> start();
   /// Asks the vCPU to end as soon as it leaves the guest, and kicks it out. Any thread, any number of times; does not
   /// wait. A vCPU blocked in a memory fault ends when the fault is resolved or the signal gets through.
-  void request_stop() SLAT_EXCLUDES(kick_mutex_);
+  void request_stop();
   /// Sleeps until the thread has ended. For the owner, after request_stop() or the end.
   void join();
 
@@ -60,27 +58,22 @@ class VcpuThread {
     return state_.load(std::memory_order_acquire);
   } // pairs with the changes
 
-  [[nodiscard]] kvm::Vcpu& vcpu() { return vcpu_; }
+  [[nodiscard]] VcpuBackend& vcpu() { return *vcpu_; }
 
  private:
   void run();
-  void set_running_thread(std::optional<pthread_t> thread) SLAT_EXCLUDES(kick_mutex_);
   /// What to do after an exit: nothing, or end.
-  std::optional<VcpuEnd> handle(const kvm::Exit& exit, std::uint64_t sequence_before);
-  std::optional<VcpuEnd> handle_memory_fault(const kvm::MemoryFault& fault,
-                                             std::uint64_t sequence_before);
+  std::optional<VcpuEnd> handle(const VcpuExit& exit);
   std::optional<VcpuEnd> mmio_read(const kvm::MmioRead& access);
   std::optional<VcpuEnd> mmio_write(const kvm::MmioWrite& access);
   [[nodiscard]] VcpuEnd crash(const std::string& cause);
 
   const unsigned index_;
-  kvm::Vcpu vcpu_;
+  const std::unique_ptr<VcpuBackend> vcpu_;
   GuestRam* ram_;
   PortBus* ports_;
   const OnEnd on_end_;
   std::atomic<VcpuState> state_{VcpuState::created};
-  mmu::Mutex kick_mutex_; // a signal goes to the thread while it lives, or not at all
-  std::optional<pthread_t> running_thread_ SLAT_GUARDED_BY(kick_mutex_);
   std::thread thread_;
 };
 

@@ -114,8 +114,13 @@ using VcpuFlush = VcpuFlushOf<StdAtomics>;
 /// A flush of all vCPUs of a machine; each drops its whole TLB, whatever the range.
 class VcpuFlusher final : public TlbFlusher {
  public:
-  /// `vcpus` outlive it.
+  VcpuFlusher() = default;
+
+  /// `vcpus` outlive every flush.
   explicit VcpuFlusher(std::vector<VcpuFlush*> vcpus) : vcpus_(std::move(vcpus)) {}
+
+  /// One more. Before its vCPU first enters guest mode, and not beside a flush.
+  void add(VcpuFlush& vcpu) { vcpus_.push_back(&vcpu); }
 
   /// Asks 64 at a time, then waits for each. See VcpuFlush::wait().
   void flush_range(std::uintptr_t, std::uintptr_t) override {
@@ -128,7 +133,7 @@ class VcpuFlusher final : public TlbFlusher {
   }
 
  private:
-  const std::vector<VcpuFlush*> vcpus_;
+  std::vector<VcpuFlush*> vcpus_;
 };
 
 } // namespace slat::mmu::stage2

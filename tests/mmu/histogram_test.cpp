@@ -92,5 +92,17 @@ TEST(Histogram, no_record_of_any_thread_is_lost) {
   EXPECT_GE(histogram.percentile(0.2501), 1000u);
 }
 
+TEST(Histogram, sum_has_the_values_of_both) {
+  Histogram one, other;
+  for (const std::uint64_t value : {1u, 5u, 5u}) one.record(value);
+  for (const std::uint64_t value : {5u, 9u}) other.record(value);
+  one.add(other);
+  EXPECT_EQ(one.count(), 5u);
+  EXPECT_EQ(one.percentile(0.2), 1u);
+  EXPECT_EQ(one.percentile(0.8), 5u);
+  EXPECT_EQ(one.percentile(1), 9u);
+  EXPECT_EQ(Histogram(one).count(), 5u) << "a copy";
+}
+
 } // namespace
 } // namespace slat::mmu

@@ -30,9 +30,13 @@ class FlatMemory final : public vmm::softcpu::GuestPhysical {
     if (at != ranges_.begin()) {
       --at;
       if (gpa - at->first < at->second.size)
-        return {Kind::memory, true, at->second.pages[0].bytes + (gpa - at->first)};
+        return {Kind::memory, at->second.pages[0].bytes + (gpa - at->first)};
     }
-    return {Kind::device, false, nullptr};
+    return {Kind::device, nullptr};
+  }
+
+  slat::mmu::FaultResult fault(std::uint64_t, vmm::softcpu::Access) override {
+    return slat::mmu::FaultResult::failed; // nothing is ever absent
   }
 
  private:

@@ -30,9 +30,9 @@ void expect_consistent(Machine& machine) {
   const std::uint64_t messages = sum(Counter::uffd_missing_count) + sum(Counter::uffd_minor_count) +
                                  sum(Counter::uffd_wp_count);
   // A guest that was woken by the install may be done before the service has noted it.
-  for (int i = 0; i < 1000 && machine.fault_service().fault_latency_ns().count() != messages; ++i)
+  for (int i = 0; i < 1000 && machine.accelerator().fault_latency_ns().count() != messages; ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  EXPECT_EQ(machine.fault_service().fault_latency_ns().count(), messages) << "all were resolved";
+  EXPECT_EQ(machine.accelerator().fault_latency_ns().count(), messages) << "all were resolved";
   EXPECT_GE(sum(Counter::fault_count), messages);
   EXPECT_LT(sum(Counter::fault_around_pages), sum(Counter::installed_pages));
   EXPECT_GE(sum(Counter::invalidated_pages), sum(Counter::invalidate_count));

@@ -81,6 +81,8 @@ class Bench {
     return !stop_.load(std::memory_order_relaxed); // only a wish
   }
 
+  [[nodiscard]] vmm::FaultService& service() { return *machine_.accelerator().fault_service(); }
+
   /// Takes a new sample of the mailbox.
   bool look() {
     auto sample = sample_mailbox(machine_);
@@ -93,14 +95,12 @@ class Bench {
   }
 
   [[nodiscard]] std::uint64_t faults() {
-    return machine_.fault_service().fault_latency_ns().count() +
-           machine_.fault_service().bare_count();
+    return service().fault_latency_ns().count() + service().bare_count();
   }
 
   bool measure(Variant variant, Sample& sample) {
-    vmm::FaultService& service = machine_.fault_service();
-    service.set_bare(variant == bare);
-    service.set_around(variant == around ? options_.machine.fault_around : 1);
+    service().set_bare(variant == bare);
+    service().set_around(variant == around ? options_.machine.fault_around : 1);
     for (const vmm::GuestRam::Region& region : machine_.ram().regions())
       if (auto ok =
               machine_.ram().mm().advise(region.guest_view, region.gpa.size, mmu::Advice::dontneed);
@@ -167,10 +167,14 @@ void print(const Options& options, const Bench& bench) {
 int run_bench(const Options& options) {
   auto config = options.machine.config();
   if (!config) return report(config.error());
+  if (config->accel == vmm::Accel::soft)
+    return report({vmm::Errc::invalid_argument, 0,
+                   "bench uffd: --accel soft has no userfaultfd to measure; use --accel kvm"});
+  config->accel = vmm::Accel::kvm;
   config->kernel = vmm::BuiltinImage{guest::builtin_memstress(), "built-in memstress"};
   config->command_line = "mode=touch order=seq shared=0 quiet";
   config->serial = write_stdout;
-  auto machine = vmm::Machine::create(std::move(*config));
+  auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   if (!options.json)
     fmt::print(

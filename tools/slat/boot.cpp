@@ -43,7 +43,7 @@ int boot(const BootOptions& options) {
   config->kernel = std::filesystem::path(options.kernel);
   config->command_line = options.command_line;
   config->serial = write_stdout;
-  auto machine = vmm::Machine::create(std::move(*config));
+  auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   auto result = run_machine(**machine, std::chrono::seconds(1), [] {});
   if (!result) return report(result.error());

@@ -20,12 +20,16 @@ void MachineOptions::add_to(CLI::App& command) {
   command.add_option("--cpus", cpus, "Virtual CPUs; the most depends on the host")
       ->capture_default_str()
       ->check(CLI::Range(1, 65535));
-  command.add_option("--accel", accel, "Accelerator")
+  command
+      .add_option(
+          "--accel", accel,
+          "What runs the guest: kvm, soft (a software vCPU over slat's own stage-2 tables), or "
+          "auto: kvm where this host has it")
       ->capture_default_str()
-      ->check(CLI::IsMember({"auto", "kvm"}));
+      ->check(CLI::IsMember({"auto", "kvm", "soft"}));
   command
       .add_option("--fault-threads", fault_threads,
-                  "Threads that serve page faults; 0: one for two vCPUs")
+                  "kvm: threads that serve page faults; 0: one for two vCPUs")
       ->capture_default_str()
       ->check(CLI::Range(0, 256));
   command
@@ -83,6 +87,9 @@ vmm::Result<vmm::MachineConfig> MachineOptions::config() const {
   config.fault_threads = fault_threads;
   config.fault_around = fault_around;
   config.kvm_device = kvm_device;
+  config.accel = accel == "kvm"    ? vmm::Accel::kvm
+                 : accel == "soft" ? vmm::Accel::soft
+                                   : vmm::Accel::automatic;
   config.vma_lock = mmu::vma_lock_design(vma_lock).value_or(config.vma_lock);
   return config;
 }
@@ -90,6 +97,13 @@ vmm::Result<vmm::MachineConfig> MachineOptions::config() const {
 StatsFormat MachineOptions::stats_format() const {
   if (stats.empty()) return StatsFormat::none;
   return stats == "json" ? StatsFormat::json : StatsFormat::text;
+}
+
+vmm::Result<std::unique_ptr<vmm::Machine>> make_machine(vmm::MachineConfig config) {
+  auto machine = vmm::Machine::create(std::move(config));
+  if (machine && !(*machine)->accelerator_note().empty())
+    fmt::print(stderr, "slat: {}\n", (*machine)->accelerator_note());
+  return machine;
 }
 
 int report(const vmm::Error& error) {

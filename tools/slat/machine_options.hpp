@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace slat::tool {
@@ -29,6 +30,9 @@ struct MachineOptions {
   [[nodiscard]] vmm::Result<vmm::MachineConfig> config() const;
   [[nodiscard]] StatsFormat stats_format() const;
 };
+
+/// Machine::create(), which says so if it takes another accelerator than hoped for.
+vmm::Result<std::unique_ptr<vmm::Machine>> make_machine(vmm::MachineConfig config);
 
 /// Prints "slat: message" to standard error; returns the exit code for the error.
 int report(const vmm::Error& error);

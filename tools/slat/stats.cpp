@@ -31,11 +31,14 @@ std::uint64_t vmm_resident_bytes() {
 
 nlohmann::ordered_json collect_stats(vmm::Machine& machine) {
   nlohmann::ordered_json stats;
+  stats["accelerator"] = std::string(machine.accelerator().name());
+  stats["guest_instruction_count"] = machine.instructions();
   for (unsigned i = 0; i < mmu::counter_kinds; ++i) {
     const auto counter = mmu::Counter(i);
     stats[std::string(mmu::name(counter))] = machine.counters().sum(counter);
   }
-  stats["fault_latency_ns"] = summary(machine.fault_service().fault_latency_ns());
+  stats["stage2_fault_count"] = machine.accelerator().fault_count();
+  stats["fault_latency_ns"] = summary(machine.accelerator().fault_latency_ns());
   stats["invalidate_latency_ns"] = summary(machine.ram().mm().notifiers().invalidate_latency_ns());
   std::uint64_t resident = 0;
   for (const vmm::GuestRam::Region& region : machine.ram().regions()) {

@@ -83,12 +83,12 @@ class Watcher {
     const auto mailbox = sample_mailbox(machine_);
     if (!mailbox) return; // the guest will stumble over it too, and its end tells why
     const GuestProgress guest = read_progress(*mailbox);
-    const std::uint64_t faults = machine_.fault_service().fault_latency_ns().count();
+    const std::uint64_t faults = machine_.accelerator().fault_count();
     const double interval = std::chrono::duration<double>(now - last_).count();
     const auto rate = interval > 0 ? std::uint64_t(double(faults - last_faults_) / interval) : 0;
     last_ = now;
     last_faults_ = faults;
-    const mmu::Histogram& latency = machine_.fault_service().fault_latency_ns();
+    const mmu::Histogram latency = machine_.accelerator().fault_latency_ns();
     const auto elapsed =
         std::uint64_t(std::chrono::duration_cast<std::chrono::seconds>(now - start_).count());
     line_.show(
@@ -155,13 +155,13 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
                           const std::string& storm_error) {
   const GuestProgress guest = read_progress(mailbox);
   const mmu::Counters& counters = machine.counters();
-  const mmu::Histogram& latency = machine.fault_service().fault_latency_ns();
+  const mmu::Histogram latency = machine.accelerator().fault_latency_ns();
   const auto sum = [&](mmu::Counter counter) { return counters.sum(counter); };
   std::string table = fmt::format("slat stress: {}\n", verdict_of(result));
   const auto row = [&](std::string_view name, const std::string& value) {
     table += fmt::format("  {:<28} {:>20}\n", name, value);
   };
-  row("accelerator", "kvm");
+  row("accelerator", std::string(machine.accelerator().name()));
   row("vCPUs, guest RAM",
       fmt::format("{}, {}", machine.config().cpus, vmm::format_size(machine.config().memory)));
   row("storm", options.storm.empty() ? "none" : options.storm);
@@ -169,7 +169,10 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
   row("page visits", std::to_string(guest.pages));
   row("pages verified", std::to_string(guest.verified));
   row("accesses", std::to_string(guest.accesses));
-  row("faults served", std::to_string(latency.count()));
+  if (const std::uint64_t instructions = machine.instructions(); instructions != 0)
+    row("guest instructions, M/s",
+        fmt::format("{}, {:.0f}", instructions, double(instructions) / elapsed / 1e6));
+  row("faults served", std::to_string(machine.accelerator().fault_count()));
   row("pages installed", std::to_string(sum(mmu::Counter::installed_pages)));
   row("fault latency p50, p99 (us)", fmt::format("{}, {}", microseconds(latency.percentile(0.5)),
                                                  microseconds(latency.percentile(0.99))));
@@ -196,7 +199,7 @@ int stress(const StressOptions& options) {
     const std::lock_guard lock(serial_mutex);
     serial.append(bytes.data(), bytes.size());
   };
-  auto machine = vmm::Machine::create(std::move(*config));
+  auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   std::optional<vmm::ZapStorm> storm;
   if (!options.storm.empty()) storm.emplace((*machine)->ram(), options.storm_options);

@@ -8,6 +8,7 @@
 namespace slat::vmm::softcpu {
 
 void Cpu::state_changed() {
+  delivering_ = false;
   core_.memory.external().reset();
   core_.memory.space_changed();
   core_.memory.flush();
@@ -24,15 +25,25 @@ bool Cpu::can_interrupt() const {
   return (core_.state.system_flags & rflags_if) != 0 && !core_.interrupt_shadow;
 }
 
-bool Cpu::serve_requests() {
-  // Acquire pairs with the requesters' release. seq_cst: see request_flush().
-  const std::uint32_t requests = requests_.exchange(0, std::memory_order_seq_cst);
-  if ((requests & flush_request) != 0) {
-    const std::uint64_t wanted = flush_wanted_.load(std::memory_order_acquire);
-    core_.memory.flush();
-    flush_done_.store(wanted, std::memory_order_release); // pairs with flushed()
-  }
-  return (requests & exit_request) != 0;
+void Cpu::enter_guest() {
+  flush_.enter([this] { core_.memory.flush(); });
+}
+
+bool Cpu::take_exit_request() {
+  // Acquire: see request_exit().
+  return exit_requested_.load(std::memory_order_relaxed) &&
+         exit_requested_.exchange(false, std::memory_order_acquire);
+}
+
+bool Cpu::serve_stage2() {
+  const MemoryAccess::Missing missing = core_.memory.missing();
+  ++stage2_faults_;
+  flush_.leave(); // whoever removes pages may be waited for in there (I37)
+  const mmu::FaultResult result = core_.memory.physical().fault(missing.gpa, missing.access);
+  enter_guest();
+  if (result == mmu::FaultResult::done) return true;
+  failed_ = {missing.gpa, missing.access, result};
+  return false;
 }
 
 const Block* Cpu::fetch(Flow& failure) {
@@ -69,18 +80,19 @@ const Block* Cpu::fetch_across_pages(Flow& failure) {
   return &crossing_;
 }
 
-/// Blocks until something else than a branch happens. Flow::next: requests are waiting.
+/// Blocks until something else than a branch happens. Flow::next: an exit is asked for.
 Flow Cpu::execute() {
   ExternalLog& log = core_.memory.external();
   for (;;) {
-    if (requests_.load(std::memory_order_relaxed) != 0) [[unlikely]]
-      return Flow::next; // run() acquires
+    flush_.poll([this] { core_.memory.flush(); });
+    if (exit_requested_.load(std::memory_order_relaxed)) [[unlikely]]
+      return Flow::next; // take_exit_request() acquires
     if (core_.interrupt_shadow) [[unlikely]] {
       core_.interrupt_shadow = false;
     } else if (pending_interrupt_ && can_interrupt() && !log.replaying()) {
       const Fault event{*pending_interrupt_, false, 0, 0};
-      pending_interrupt_.reset();
       const Flow flow = enter_gate(core_, event, false, core_.state.rip);
+      if (flow != Flow::stage2) pending_interrupt_.reset(); // or it comes again
       if (flow != Flow::jump) return flow;
     }
     Flow flow = Flow::next;
@@ -90,7 +102,10 @@ Flow Cpu::execute() {
     const MicroOp* op = first;
     if (log.replaying()) [[unlikely]] {
       flow = op->run(core_, *op);
-      if (flow != Flow::device) log.retire();
+      if (flow == Flow::stage2)
+        log.restart();
+      else if (flow != Flow::device)
+        log.retire();
       if (flow == Flow::next) ++op;
     }
     if (flow == Flow::next)
@@ -130,13 +145,22 @@ Exit Cpu::run() {
     log.access().value = value;
     log.serve();
   }
+  enter_guest();
+  Exit exit = run_in_guest();
+  flush_.leave();
+  return exit;
+}
+
+Exit Cpu::run_in_guest() {
   for (;;) {
-    if (serve_requests()) return kvm::Interrupted{};
-    Flow flow = execute();
+    if (take_exit_request()) return kvm::Interrupted{};
+    Flow flow = delivering_ ? Flow::fault : execute();
     if (flow == Flow::fault) {
       flow = deliver_fault(core_);
+      delivering_ = flow == Flow::stage2;
       if (flow == Flow::halt) return kvm::Shutdown{};
     }
+    if (flow == Flow::stage2 && !serve_stage2()) return failed_;
     if (flow == Flow::device) return device_exit();
     if (flow == Flow::halt) return kvm::Hlt{};
     if (flow == Flow::unsupported) return Unsupported{core_.state.rip, core_.unsupported};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kvm/exit.hpp"
+#include "mmu/stage2/vcpu_flush.hpp"
 #include "vmm/softcpu/block_cache.hpp"
 #include "vmm/softcpu/core.hpp"
 
@@ -21,12 +22,22 @@ struct Unsupported {
   std::string what;
 };
 
+/// Guest memory that cannot be had. rip is at the instruction.
+struct MemoryFailed {
+  std::uint64_t gpa; // of the page
+  Access access;
+  mmu::FaultResult why;
+};
+
 /// As KVM's exits: accesses complete on the next run(), what a read gives must be in `data` before that. Spans hold
 /// until then.
 using Exit = std::variant<kvm::IoOut, kvm::IoIn, kvm::MmioRead, kvm::MmioWrite, kvm::Hlt,
-                          kvm::Shutdown, kvm::Interrupted, Unsupported>;
+                          kvm::Shutdown, kvm::Interrupted, MemoryFailed, Unsupported>;
 
-/// One thread at a time uses it; request_exit(), request_flush() and flushed() are for everybody.
+/// One thread at a time uses it; request_exit() and what flush() allows are for everybody.
+///
+/// It is in guest mode (VcpuFlush) inside run(), but for stage-2 faults. There it looks for flush requests between any
+/// two blocks, with no host pointer in use.
 class Cpu {
  public:
   /// `physical` must outlive it. Allocates.
@@ -39,7 +50,7 @@ class Cpu {
 
   void set_cpuid(CpuidTable table) { core_.cpuid = std::move(table); }
 
-  /// Guest to the next exit. May sleep in GuestPhysical::translate().
+  /// Guest to the next exit. May sleep in GuestPhysical::fault(), and for no other reason; no lock is held.
   [[nodiscard]] Exit run();
 
   /// An external interrupt, delivered as soon as the guest takes interrupts. False: there is one waiting already.
@@ -53,28 +64,22 @@ class Cpu {
 
   /// Makes run() return Interrupted soon, or at once when it is called next; once per request or more.
   void request_exit() {
-    // Release pairs with the acquire in run(): what the requester did before is seen after Interrupted.
-    requests_.fetch_or(exit_request, std::memory_order_release);
+    // Release pairs with the acquire in take_exit_request(): what the requester did before is seen after Interrupted.
+    exit_requested_.store(true, std::memory_order_release);
   }
 
-  /// Asks for all translations to be dropped; the result is for flushed().
-  std::uint64_t request_flush() {
-    const std::uint64_t ticket = flush_wanted_.fetch_add(1, std::memory_order_acq_rel) + 1;
-    // seq_cst, as the exchange in run(): either run() sees the bit, or the requester finds it not running.
-    requests_.fetch_or(flush_request, std::memory_order_seq_cst);
-    return ticket;
-  }
+  /// How flushes of all its translations are asked for and waited for (I36, I37).
+  [[nodiscard]] mmu::stage2::VcpuFlush& flush() { return flush_; }
 
-  /// No translation from before that request is used any more. A vCPU that is not in run() flushes when it next is.
-  [[nodiscard]] bool flushed(std::uint64_t ticket) const {
-    return flush_done_.load(std::memory_order_acquire) >= ticket; // pairs with the release in run()
-  }
+  /// Stage-2 faults taken so far. For the vCPU's thread.
+  [[nodiscard]] std::uint64_t stage2_faults() const { return stage2_faults_; }
 
  private:
-  static constexpr std::uint32_t exit_request = 1, flush_request = 2;
-
-  /// True: leave the guest.
-  bool serve_requests();
+  void enter_guest();
+  /// Takes the stage-2 fault of the last access. False: the page cannot be had, and `failed_` says why.
+  bool serve_stage2();
+  [[nodiscard]] bool take_exit_request();
+  Exit run_in_guest();
   [[nodiscard]] bool can_interrupt() const;
   Flow execute();
   [[nodiscard]] const Block* fetch(Flow& failure);
@@ -87,9 +92,11 @@ class Cpu {
   std::optional<std::uint8_t> pending_interrupt_;
   std::array<std::byte, 8> data_{}; // of the access that an exit is about
   std::uint64_t instructions_ = 0;
-  std::atomic<std::uint32_t> requests_{0};
-  std::atomic<std::uint64_t> flush_wanted_{0};
-  std::atomic<std::uint64_t> flush_done_{0};
+  std::uint64_t stage2_faults_ = 0;
+  MemoryFailed failed_{};
+  bool delivering_ = false; // the exception in core_.fault was interrupted by a stage-2 fault
+  std::atomic<bool> exit_requested_{false};
+  mmu::stage2::VcpuFlush flush_;
 };
 
 } // namespace slat::vmm::softcpu

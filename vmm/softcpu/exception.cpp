@@ -136,7 +136,10 @@ Flow deliver_fault(Core& core) {
   for (;;) {
     if (first.vector == vector_page_fault) core.state.cr2 = first.address;
     const Flow flow = enter_gate(core, first, false, core.state.rip);
-    if (flow != Flow::fault) return flow;
+    if (flow != Flow::fault) {
+      core.fault = first; // for another delivery, if a page was missing
+      return flow;
+    }
     if (first.vector == vector_double_fault) return Flow::halt;
     const Fault second = core.fault;
     const bool doubles = (is_contributory(first.vector) && is_contributory(second.vector)) ||

@@ -47,6 +47,9 @@ class ExternalLog {
 
   [[nodiscard]] bool replaying() const { return served_ != 0; }
 
+  /// The instruction starts again for another reason; what is served stays so.
+  void restart() { replayed_ = 0; }
+
   /// The instruction, or one round of a repeated one, is done.
   void retire() { served_ = replayed_ = 0; }
 

@@ -5,12 +5,14 @@
 
 namespace slat::vmm::softcpu {
 
-/// What a handler returns. `fault`, `device` and `unsupported` leave the instruction undone, to be started again.
+/// What a handler returns. `fault`, `device`, `stage2` and `unsupported` leave the instruction undone, to be started
+/// again.
 enum class Flow : std::uint8_t {
   next,        // go on with the next micro-op
   jump,        // rip is set; the block ends
   fault,       // an exception: Core::fault
   device,      // an I/O port or MMIO access must be served first: Core::external
+  stage2,      // a page is missing in stage 2: MemoryAccess::missing()
   halt,        // hlt; rip is behind it
   unsupported, // Core::unsupported says what
 };

@@ -37,6 +37,12 @@ bool MemoryAccess::refuse(const char* reason) {
   return false;
 }
 
+bool MemoryAccess::stage2_fault(std::uint64_t gpa, Access access) {
+  failure_ = Flow::stage2;
+  missing_ = {gpa, access};
+  return false;
+}
+
 /// Translates one page and fills the TLB. `access` is what the instruction needs.
 bool MemoryAccess::resolve(std::uint64_t linear, Access access, bool user, Target& target) {
   WalkRequest request{};
@@ -52,13 +58,14 @@ bool MemoryAccess::resolve(std::uint64_t linear, Access access, bool user, Targe
     fault_ = walk.fault;
     return false;
   }
+  if (walk.outcome == WalkResult::Outcome::absent) return stage2_fault(walk.gpa, Access::write);
   if (walk.outcome == WalkResult::Outcome::table_failed)
     return refuse("a page table outside of memory");
-  const auto page = physical_->translate(walk.gpa & ~page_offset_mask, access);
-  if (page.kind == GuestPhysical::Kind::failed) return refuse("guest memory that cannot be had");
+  const std::uint64_t gpa = walk.gpa & ~page_offset_mask;
+  const auto page = physical_->translate(gpa, access);
+  if (page.kind == GuestPhysical::Kind::absent) return stage2_fault(gpa, access);
   target = {nullptr, walk.gpa};
-  if (page.kind == GuestPhysical::Kind::device || (access == Access::write && !page.writable))
-    return true;
+  if (page.kind == GuestPhysical::Kind::device) return true;
   target.host = page.host + (walk.gpa & page_offset_mask);
   has_large_ = has_large_ || walk.large;
   (user ? tlbs_->user : tlbs_->supervisor).fill(linear, pcid_, access, page.host);

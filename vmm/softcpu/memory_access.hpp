@@ -25,8 +25,18 @@ class MemoryAccess {
 
   [[nodiscard]] const Fault& fault() const { return fault_; }
 
+  struct Missing {
+    std::uint64_t gpa; // of the page
+    Access access;
+  };
+
+  /// Flow::stage2: what is missing.
+  [[nodiscard]] const Missing& missing() const { return missing_; }
+
   /// Flow::unsupported: why.
   [[nodiscard]] const char* reason() const { return reason_; }
+
+  [[nodiscard]] GuestPhysical& physical() { return *physical_; }
 
   ExternalLog& external() { return external_; }
 
@@ -115,6 +125,7 @@ class MemoryAccess {
     return nullptr;
   }
 
+  bool stage2_fault(std::uint64_t gpa, Access access);
   bool resolve(std::uint64_t linear, Access access, bool user, Target& target);
   bool read_slow(std::uint64_t linear, unsigned size, Access intent, bool user,
                  std::uint64_t& value);
@@ -130,6 +141,7 @@ class MemoryAccess {
   bool has_large_ = false; // an entry came from a large page, so flush_page() has more to do
   Flow failure_ = Flow::next;
   Fault fault_;
+  Missing missing_{};
   const char* reason_ = "";
   ExternalLog external_;
 };

@@ -68,7 +68,9 @@ WalkResult walk_guest_tables(GuestPhysical& memory, const WalkRequest& request) 
     const unsigned shift = 12 + 9 * (level - 1);
     const std::uint64_t slot = (request.linear >> shift & 511) * sizeof(std::uint64_t);
     const auto page = memory.translate(table, Access::write);
-    if (page.kind != GuestPhysical::Kind::memory || !page.writable)
+    if (page.kind == GuestPhysical::Kind::absent)
+      return {WalkResult::Outcome::absent, {}, table, false};
+    if (page.kind == GuestPhysical::Kind::device)
       return {WalkResult::Outcome::table_failed, {}, table, false};
     std::atomic_ref<std::uint64_t> word(*reinterpret_cast<std::uint64_t*>(page.host + slot));
     // Acquire pairs with the guest's release store (any guest store) of an entry whose table it wrote before.

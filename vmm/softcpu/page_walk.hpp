@@ -18,13 +18,15 @@ struct WalkRequest {
 };
 
 struct WalkResult {
-  enum class Outcome : std::uint8_t { mapped, fault, table_failed } outcome;
-  Fault fault;       // #PF or #GP
-  std::uint64_t gpa; // mapped: of the byte; table_failed: of the table that cannot be had
-  bool large;        // mapped by a 2 MiB or 1 GiB page
+  enum class Outcome : std::uint8_t { mapped, fault, absent, table_failed } outcome;
+  Fault fault; // #PF or #GP
+  std::uint64_t
+      gpa; // mapped: of the byte; absent, table_failed: of the table that stage 2 lacks, or that is a device
+  bool large; // mapped by a 2 MiB or 1 GiB page
 };
 
-/// Walks, sets A in every entry used and D in the leaf for a write. May sleep in `memory`.
+/// Walks, sets A in every entry used and D in the leaf for a write. In guest mode; does not sleep. Tables are accessed
+/// for writing in stage 2, whatever `access` is.
 [[nodiscard]] WalkResult walk_guest_tables(GuestPhysical& memory, const WalkRequest& request);
 
 } // namespace slat::vmm::softcpu

@@ -1,0 +1,111 @@
+// KVM: the kernel's stage-2 is the authority, and faults arrive by userfaultfd.
+#include "kvm/system.hpp"
+#include "kvm/userfaultfd.hpp"
+#include "vmm/accelerator.hpp"
+#include "vmm/from_kvm.hpp"
+#include "vmm/kvm_vcpu.hpp"
+#include "vmm/vcpu_setup.hpp"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <optional>
+
+namespace slat::vmm {
+
+namespace {
+
+constexpr std::uint32_t tss_address = 0xfffbd000; // three pages in the device hole
+
+class KvmAccelerator final : public Accelerator {
+ public:
+  static Result<std::unique_ptr<Accelerator>> open(const AcceleratorOptions& options) {
+    auto system = kvm::System::open(options.kvm_device);
+    if (!system) return from_kvm(system);
+    auto uffd =
+        kvm::Userfaultfd::open({.wanted = UFFD_FEATURE_THREAD_ID,
+                                .required = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM});
+    if (!uffd) return from_kvm(uffd);
+    auto vm = system->create_vm();
+    if (!vm) return from_kvm(vm);
+    if (auto ok = vm->set_tss_address(tss_address); !ok) return from_kvm(ok);
+    auto cpuid = system->supported_cpuid();
+    if (!cpuid) return from_kvm(cpuid);
+    return std::unique_ptr<Accelerator>(new KvmAccelerator(
+        options, std::move(*system), std::move(*uffd), std::move(*vm), std::move(*cpuid)));
+  }
+
+  [[nodiscard]] std::string_view name() const override { return "kvm"; }
+
+  [[nodiscard]] unsigned max_vcpus() const override { return system_.max_vcpus(); }
+
+  [[nodiscard]] mmu::ViewGuard* guard() override { return &guard_; }
+
+  Result<void> attach_memory(GuestRam& ram, OnFailure on_failure) override {
+    ram_ = &ram;
+    const unsigned threads =
+        options_.fault_threads != 0 ? options_.fault_threads : std::max(1u, options_.cpus / 2);
+    auto service = FaultService::start(
+        ram.mm(), uffd_, {.threads = threads, .around = options_.fault_around},
+        [on_failure = std::move(on_failure)](std::uintptr_t address, mmu::FaultResult why) {
+          on_failure(fmt::format("a fault at {:#x} in the guest view cannot be resolved: {}",
+                                 address, mmu::to_string(why)));
+        });
+    if (!service) return forward(service);
+    service_ = std::move(*service);
+    std::uint32_t slot = 0;
+    for (const GuestRam::Region& region : ram.regions())
+      if (auto ok = vm_->set_memslot(slot++, region.gpa.start, region.gpa.size, region.guest_view);
+          !ok)
+        return from_kvm(ok);
+    return {};
+  }
+
+  void detach_memory() override {
+    service_.reset();
+    vm_.reset(); // its slots refer to the guest views
+  }
+
+  Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,
+                                                   const EntryState& entry) override {
+    auto vcpu = vm_->create_vcpu(index);
+    if (!vcpu) return from_kvm(vcpu);
+    const std::uint32_t tsc_khz = vcpu->tsc_khz().value_or(0);
+    if (auto ok = vcpu->set_cpuid(guest_cpuid(cpuid_, index, options_.cpus, tsc_khz)); !ok)
+      return from_kvm(ok);
+    if (auto ok = set_entry_state(*vcpu, entry); !ok) return forward(ok);
+    return std::unique_ptr<VcpuBackend>(std::make_unique<KvmVcpu>(std::move(*vcpu), *ram_));
+  }
+
+  [[nodiscard]] std::uint64_t fault_count() const override {
+    return service_ == nullptr ? 0 : service_->fault_latency_ns().count();
+  }
+
+  [[nodiscard]] mmu::Histogram fault_latency_ns() const override {
+    return service_ == nullptr ? mmu::Histogram() : service_->fault_latency_ns();
+  }
+
+  [[nodiscard]] FaultService* fault_service() override { return service_.get(); }
+
+ private:
+  KvmAccelerator(const AcceleratorOptions& options, kvm::System system, kvm::Userfaultfd uffd,
+                 kvm::Vm vm, std::vector<kvm_cpuid_entry2> cpuid)
+      : options_(options), system_(std::move(system)), uffd_(std::move(uffd)), vm_(std::move(vm)),
+        cpuid_(std::move(cpuid)) {}
+
+  const AcceleratorOptions options_;
+  kvm::System system_;
+  kvm::Userfaultfd uffd_;
+  UffdGuard guard_{uffd_};
+  std::optional<kvm::Vm> vm_;
+  const std::vector<kvm_cpuid_entry2> cpuid_;
+  GuestRam* ram_ = nullptr;
+  std::unique_ptr<FaultService> service_;
+};
+
+} // namespace
+
+Result<std::unique_ptr<Accelerator>> open_kvm(const AcceleratorOptions& options) {
+  return KvmAccelerator::open(options);
+}
+
+} // namespace slat::vmm
