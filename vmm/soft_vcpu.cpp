@@ -22,9 +22,8 @@ std::string_view to_string(softcpu::Access access) {
 
 struct ToExit {
   VcpuExit operator()(const softcpu::MemoryFailed& failed) const {
-    return VcpuFailure{fmt::format("a {} of guest memory at {:#x} cannot be resolved: {}",
-                                   to_string(failed.access), failed.gpa,
-                                   mmu::to_string(failed.why)),
+    return VcpuFailure{fmt::format("{} of guest memory at {:#x}: {}", to_string(failed.access),
+                                   failed.gpa, mmu::to_string(failed.why)),
                        true};
   }
 

@@ -21,7 +21,13 @@ std::string SerialLog::text() const {
   return text_;
 }
 
+Accel tested_accelerator() {
+  const char* const name = std::getenv("SLAT_TEST_ACCEL");
+  return name != nullptr && std::string_view(name) == "soft" ? Accel::soft : Accel::kvm;
+}
+
 std::unique_ptr<Machine> make_machine(MachineConfig config) {
+  if (config.accel == Accel::automatic) config.accel = tested_accelerator();
   // CTest runs some of the tests once for each design.
   if (const char* const name = std::getenv("SLAT_TEST_VMA_LOCK")) {
     const auto design = mmu::vma_lock_design(name);
@@ -82,8 +88,10 @@ Resources resources_now() {
 
 void MachineTest::SetUp() {
   static const std::string reason = [] {
-    const auto machine =
-        Machine::create({.kernel = hello_image(), .command_line = {}, .memory = 4 << 20});
+    const auto machine = Machine::create({.kernel = hello_image(),
+                                          .command_line = {},
+                                          .memory = 4 << 20,
+                                          .accel = tested_accelerator()});
     if (machine) return std::string();
     const Errc code = machine.error().code;
     const bool lacking = code == Errc::host_unavailable || code == Errc::no_permission;

@@ -33,7 +33,10 @@ inline BuiltinImage memstress_image() {
   return {guest::builtin_memstress(), "memstress"};
 }
 
-/// A machine that works, or nullptr and a failure of the test.
+/// CTest runs the tests of whole machines on each: SLAT_TEST_ACCEL says which.
+[[nodiscard]] Accel tested_accelerator();
+
+/// A machine that works, on the tested accelerator unless the configuration names one, or nullptr and a failure of the test.
 [[nodiscard]] std::unique_ptr<Machine> make_machine(MachineConfig config);
 
 /// The end of the run, or a failure of the test and "stopped" once `seconds` have passed.
