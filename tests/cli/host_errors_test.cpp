@@ -23,7 +23,27 @@ using testing::AnyOf;
 constexpr uid_t nobody = 65534;
 
 Ended boot_with_device(const std::string& device) {
-  return run_slat(boot_hello("", {"--kvm-device", device}));
+  return run_slat(boot_hello("", {"--accel", "kvm", "--kvm-device", device}));
+}
+
+/// That the guest ran in software, and that one line on standard error says why.
+void expect_soft(const Ended& ended, const std::vector<std::string>& words) {
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, testing::HasSubstr("hello"));
+  EXPECT_THAT(ended.err, testing::StartsWith("slat: no KVM: "));
+  EXPECT_THAT(ended.err, testing::EndsWith("(--accel soft)\n"));
+  for (const std::string& word : words) EXPECT_THAT(ended.err, testing::HasSubstr(word));
+}
+
+TEST(KvmDevice, WithoutItAutoRunsTheGuestInSoftwareAndSaysSo) {
+  expect_soft(run_slat(boot_hello("", {"--kvm-device", "/nonexistent"})), {"/nonexistent"});
+  expect_soft(run_slat(boot_hello("", {"--kvm-device", "/dev/null"})), {"not a KVM device"});
+}
+
+TEST(KvmDevice, SoftDoesNotAskForIt) {
+  const Ended ended = run_slat(boot_hello("", {"--accel", "soft", "--kvm-device", "/nonexistent"}));
+  EXPECT_EQ(ended.exit_code, 0);
+  EXPECT_EQ(ended.err, "");
 }
 
 TEST(KvmDevice, Missing) {
@@ -50,7 +70,7 @@ TEST(KvmDevice, MayNotBeOpenedByThisUser) {
   const std::string file = directory.write("kvm", "");
   ASSERT_EQ(chmod(file.c_str(), 0), 0);
   ASSERT_EQ(chmod(directory.path().c_str(), 0755), 0);
-  ProcessOptions options = slat_process(boot_hello("", {"--kvm-device", file}));
+  ProcessOptions options = slat_process(boot_hello("", {"--accel", "kvm", "--kvm-device", file}));
   if (geteuid() == 0)
     options.prepare = [] {
       return setgroups(0, nullptr) == 0 && setgid(nobody) == 0 && setuid(nobody) == 0;
@@ -77,8 +97,8 @@ bool forbid_userfaultfd(unsigned error) {
          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-Ended boot_without_userfaultfd(unsigned error) {
-  ProcessOptions options = slat_process(boot_hello(""));
+Ended boot_without_userfaultfd(unsigned error, const std::string& accel = "kvm") {
+  ProcessOptions options = slat_process(boot_hello("", {"--accel", accel}));
   options.prepare = [error] { return forbid_userfaultfd(error); };
   return Process(options).finish();
 }
@@ -95,6 +115,13 @@ TEST(NoUserfaultfd, NotBuiltIntoTheKernel) {
   const Ended ended = boot_without_userfaultfd(ENOSYS);
   if (ended.exit_code == 126) GTEST_SKIP() << "this kernel has no seccomp filters";
   EXPECT_THAT(ended, refused(69, {"userfaultfd", "CONFIG_USERFAULTFD"}));
+}
+
+TEST(NoUserfaultfd, AutoRunsTheGuestInSoftware) {
+  SLAT_NEEDS_GUEST();
+  const Ended ended = boot_without_userfaultfd(EPERM, "auto");
+  if (ended.exit_code == 126) GTEST_SKIP() << "this kernel has no seccomp filters";
+  expect_soft(ended, {"userfaultfd"});
 }
 
 Ended boot_limited(decltype(RLIMIT_AS) resource, rlim_t limit, const std::string& memory = "16M") {
@@ -136,8 +163,13 @@ TEST(HostLimit, AddressSpaceBelowGuestMemory) {
 
 TEST(HostLimit, MoreVcpusThanTheHostAllows) {
   SLAT_NEEDS_GUEST();
-  EXPECT_THAT(run_slat(boot_hello("", {"--cpus", "60000"})),
-              refused(64, {"--cpus 60000", "this host allows 1 to"}));
+  EXPECT_THAT(run_slat(boot_hello("", {"--accel", "kvm", "--cpus", "60000"})),
+              refused(64, {"--cpus 60000", "kvm allows 1 to"}));
+}
+
+TEST(HostLimit, MoreVcpusThanSoftAllows) {
+  EXPECT_THAT(run_slat(boot_hello("", {"--accel", "soft", "--cpus", "256"})),
+              refused(64, {"--cpus 256", "soft allows 1 to 255"}));
 }
 
 } // namespace

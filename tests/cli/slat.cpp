@@ -44,7 +44,7 @@ std::string why_no_guest() {
   static const std::string reason = [] {
     if (access("/dev/kvm", R_OK | W_OK) != 0)
       return std::string("/dev/kvm is missing, or this user may not use it");
-    const Ended ended = run_slat(boot_hello(""));
+    const Ended ended = run_slat(boot_hello("", {"--accel", "kvm"}));
     const bool host = ended.exit_code == 69 || ended.exit_code == 77;
     return host ? "this host cannot run guests: " + ended.err : std::string();
   }();

@@ -27,7 +27,7 @@ namespace slat::test {
 /// True in builds whose program reserves terabytes of address space.
 [[nodiscard]] bool is_sanitized();
 
-/// Why no guest can run here; empty if one can.
+/// Why no guest can run on KVM here; empty if one can.
 [[nodiscard]] std::string why_no_guest();
 
 #define SLAT_NEEDS_GUEST()                                                                         \

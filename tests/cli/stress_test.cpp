@@ -31,6 +31,27 @@ TEST_F(Stress, PassesUnderAZapStorm) {
   EXPECT_THAT(ended.out, ContainsRegex("mismatches +0\n"));
 }
 
+TEST(StressSoft, PassesUnderAZapStormWithoutKvm) {
+  const Ended ended = run_slat(stress({"--accel", "soft", "--kvm-device", "/nonexistent",
+                                       "--seconds", "2", "--storm", "zap", "--stats", "json"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const auto stats = nlohmann::json::parse(ended.out, nullptr, false);
+  ASSERT_TRUE(stats.is_object()) << ended.out;
+  EXPECT_EQ(stats.value("verdict", ""), "PASS");
+  EXPECT_EQ(stats.value("accelerator", ""), "soft");
+  for (const char* name : {"stage2_fault_count", "guest_instruction_count", "invalidated_pages",
+                           "installed_pages", "verified_page_count"})
+    EXPECT_GT(stats.value(name, std::uint64_t{0}), 0u) << name;
+  EXPECT_EQ(stats.value("uffd_minor_count", 1), 0);
+}
+
+TEST(StressSoft, FindsTheStalePageThatTheGuestPlants) {
+  const Ended ended = run_slat(
+      stress({"--accel", "soft", "--seconds", "2", "--storm", "zap", "--corrupt", "stale"}));
+  EXPECT_EQ(ended.exit_code, 1);
+  EXPECT_THAT(ended.out, HasSubstr("first mismatch: stale page"));
+}
+
 TEST_F(Stress, PassesWithoutAStorm) {
   const Ended ended = run_slat(stress({"--seconds", "1", "--cpus", "1"}));
   EXPECT_EQ(ended.exit_code, 0);

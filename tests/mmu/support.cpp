@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fstream>
+#include <malloc.h>
 #include <sstream>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -109,6 +110,14 @@ std::set<std::uintptr_t> host_locked_pages(const std::string& name) {
   }
   return pages;
 }
+
+namespace {
+
+/// glibc reserves 64 MiB for the first allocation of another thread, whenever that is: not in these tests, which tell
+/// by what is reserved whether address space is lost.
+[[maybe_unused]] const int one_arena = mallopt(M_ARENA_MAX, 1);
+
+} // namespace
 
 std::uint64_t reserved_bytes(std::uintptr_t from, std::uintptr_t to) {
   std::ifstream maps("/proc/self/maps");

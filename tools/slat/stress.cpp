@@ -5,6 +5,7 @@
 #include "slat/exit_codes.hpp"
 #include "slat/machine_options.hpp"
 #include "slat/mailbox.hpp"
+#include "slat/memory_digest.hpp"
 #include "slat/progress.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
@@ -213,11 +214,22 @@ int stress(const StressOptions& options) {
   const auto mailbox = sample_mailbox(**machine);
   if (!mailbox) return report(mailbox.error());
 
+  // With a given number of passes, a run ends in the same memory wherever it ran.
+  std::optional<std::uint64_t> digest;
+  if (options.passes != 0 && result->end.reason == vmm::MachineEnd::Reason::exited) {
+    auto computed = memory_digest(**machine, {options.mib, options.shared});
+    if (!computed) return report(computed.error());
+    digest = *computed;
+  }
+
   const bool json = options.machine.stats_format() == StatsFormat::json;
   std::FILE* const out = json ? stderr : stdout;
   fmt::print(out, "{}", serial);
   if (!result->end.report.empty()) fmt::print(stderr, "{}", result->end.report);
   fmt::print(out, "{}", verdict_table(options, **machine, *mailbox, *result, elapsed, storm_error));
+  if (digest)
+    fmt::print(out, "  {:<28} {:>20}\n", "digest of tested memory",
+               fmt::format("{:016x}", *digest));
   if (options.machine.stats_format() == StatsFormat::text)
     fmt::print("{}", stats_text(collect_stats(**machine)));
   int code = exit_code_of(*result);
@@ -232,6 +244,10 @@ int stress(const StressOptions& options) {
     stats["verified_page_count"] = guest.verified;
     stats["access_count"] = guest.accesses;
     stats["mismatch_count"] = guest.mismatches;
+    if (digest) {
+      stats["memory_digest"] = fmt::format("{:016x}", *digest);
+      stats["mailbox_digest"] = fmt::format("{:016x}", mailbox_digest(*mailbox));
+    }
     fmt::print("{}\n", stats.dump());
   }
   return code;

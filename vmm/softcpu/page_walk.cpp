@@ -85,8 +85,8 @@ WalkResult walk_guest_tables(GuestPhysical& memory, const WalkRequest& request) 
       if (leaf && !allowed(request, all)) return page_fault(request, error_present);
       std::uint64_t wanted = entry | pte_accessed;
       if (leaf && request.access == Access::write) wanted |= pte_dirty;
-      // On failure the entry has changed: judge it anew. Relaxed on success: nothing is published with A and D.
-      if (wanted != entry && !word.compare_exchange_weak(entry, wanted, std::memory_order_relaxed,
+      // On failure the entry has changed: judge it anew, hence acquire, as above. Nothing is published with A and D.
+      if (wanted != entry && !word.compare_exchange_weak(entry, wanted, std::memory_order_acquire,
                                                          std::memory_order_acquire))
         continue;
       if (leaf) {
