@@ -1,10 +1,10 @@
 #include "mmu/translation_cache.hpp"
 
 #include "mmu/alloc.hpp"
+#include "mmu/shared_copy.hpp"
 #include "mmu/thread_slot.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <fmt/format.h>
 #include <new>
 #include <utility>
@@ -337,14 +337,14 @@ TranslationCache::Copied TranslationCache::each_pin(std::uintptr_t address, std:
 
 TranslationCache::Copied TranslationCache::read(std::uintptr_t address, std::span<std::byte> into) {
   return each_pin(address, into.size(), vm_read, [&](std::span<std::byte> page, std::size_t at) {
-    std::memcpy(into.data() + at, page.data(), page.size());
+    copy_from_shared(into.subspan(at, page.size()), page.data());
   });
 }
 
 TranslationCache::Copied TranslationCache::write(std::uintptr_t address,
                                                  std::span<const std::byte> from) {
   return each_pin(address, from.size(), vm_write, [&](std::span<std::byte> page, std::size_t at) {
-    std::memcpy(page.data(), from.data() + at, page.size());
+    copy_to_shared(page.data(), from.subspan(at, page.size()));
   });
 }
 

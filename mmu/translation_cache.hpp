@@ -96,7 +96,8 @@ class TranslationCache final : public Notifier {
     Result<void> result; // why it cannot
   };
 
-  /// Copies by way of pins (access_remote_vm). As pin().
+  /// Copies by way of pins (access_remote_vm), word by word as in shared_copy.hpp: vCPUs may be at the
+  /// same bytes. As pin().
   Copied read(std::uintptr_t address, std::span<std::byte> into);
   Copied write(std::uintptr_t address, std::span<const std::byte> from);
 
