@@ -4,8 +4,8 @@
 // hardware does. Everything else may run at the same time as faults, accesses and each other:
 //
 //   zap, protect_range           by an invalidator, inside its range: InvalidateSeq::begin() comes first
-//   split_range, age            any time
-//   for_each_leaf               any time; changes nothing
+//   split_range, age             any time
+//   for_each_leaf                any time; changes nothing
 //   collapse, read_dirty         any time; they take turns by a mutex
 //   invalidate_root              any time
 //
