@@ -24,9 +24,10 @@ struct Stage2DumpOptions {
 ///   guest range (hex)    size leaf rwx mt accessed    dirty host (hex)
 ///   00000000-00003000     12K   4K rwx WB        3        1 7f0000000000
 ///
-/// `accessed` and `dirty` count leaves; so that a write-protected leaf of a table that tracks dirtiness
-/// that way is not writable, and clean. After `max_lines` runs the last line says how many more there
-/// are. Vcpus, faults and zaps may run meanwhile: each leaf is as it was at some moment of the call.
+/// `size` and `leaf` are bytes; `mt` is WB (write-back) or UC (uncached); `accessed` and `dirty` count
+/// leaves, dirty ones as the table's DirtyTracking has it: with write protection a leaf without `w`
+/// may be one that is clean. After `max_lines` runs the last line says how many more there are.
+/// vCPUs, faults and zaps may run meanwhile: each leaf is as it was at some moment of the call.
 /// Takes no lock; may sleep; not in an RCU section. May throw std::bad_alloc.
 [[nodiscard]] std::string stage2_text(const mmu::stage2::Stage2Table<mmu::stage2::EptFormat>& table,
                                       const Stage2DumpOptions& options = {});
