@@ -52,6 +52,11 @@ struct Arm64Format {
     return {(leaf & read_bit) != 0, writable(leaf), (leaf & execute_never) == 0};
   }
 
+  static constexpr MemoryType memory_type(std::uint64_t leaf) {
+    return (leaf & normal_write_back) == normal_write_back ? MemoryType::write_back
+                                                           : MemoryType::uncached;
+  }
+
   static constexpr bool writable(std::uint64_t leaf) {
     return (leaf & (write_bit | dirty_modifier_bit)) != 0;
   }
@@ -112,6 +117,9 @@ struct Arm64Format {
 // Known good: a read-only page, execute-never; a 2 MiB block; a dirty writable page.
 static_assert(Arm64Format::leaf(0x1000, 1, {}) == 0x0040'0000'0000'177f);
 static_assert(Arm64Format::leaf(0x20'0000, 2, {true, false, true}) == 0x20'077d);
+static_assert(Arm64Format::memory_type(0x20'077d) == MemoryType::write_back &&
+              Arm64Format::memory_type(Arm64Format::leaf(0, 1, {}, MemoryType::uncached)) ==
+                  MemoryType::uncached);
 static_assert(Arm64Format::used(Arm64Format::leaf(0, 1, {true, true, true}), true) ==
               (0x0008'0000'0000'07ff | may_write_bit));
 static_assert(Arm64Format::table(0x7000) == 0x7003);

@@ -48,6 +48,10 @@ struct EptFormat {
     return {(leaf & read_bit) != 0, (leaf & write_bit) != 0, (leaf & execute_bit) != 0};
   }
 
+  static constexpr MemoryType memory_type(std::uint64_t leaf) {
+    return (leaf >> 3 & 7) == write_back ? MemoryType::write_back : MemoryType::uncached;
+  }
+
   /// A write does not fault.
   static constexpr bool writable(std::uint64_t leaf) { return (leaf & write_bit) != 0; }
 
@@ -110,6 +114,8 @@ static_assert((EptFormat::leaf(0x1234'5000, 1, {true, true, true}) & ~may_write_
               0x1234'5177);
 static_assert(EptFormat::leaf(0x1000, 1, {}, MemoryType::uncached) == 0x1141);
 static_assert(EptFormat::leaf(0x20'0000, 2, {}) == 0x20'01f1);
+static_assert(EptFormat::memory_type(0x1141) == MemoryType::uncached &&
+              EptFormat::memory_type(0x20'01f1) == MemoryType::write_back);
 static_assert(EptFormat::table(0x7000) == 0x7007);
 static_assert(EptFormat::used(EptFormat::table(0), true) == 0x307);
 static_assert(EptFormat::shift(1) == 12 && EptFormat::shift(3) == 30 && EptFormat::shift(5) == 48);

@@ -5,6 +5,7 @@
 //
 //   zap, protect_range           by an invalidator, inside its range: InvalidateSeq::begin() comes first
 //   split_range, age             any time
+//   for_each_leaf                any time; changes nothing
 //   collapse, read_dirty         any time; they take turns by a mutex
 //   invalidate_root              any time
 //
@@ -69,6 +70,18 @@ struct Translation {
   Permissions allowed;
   unsigned level; // of the leaf
   bool dirty;     // until it is, a TLB must not let writes pass by it
+};
+
+/// A leaf, or the part of one that a walk has not shown yet.
+struct LeafView {
+  std::uint64_t address; // guest-physical, of the first byte shown
+  std::uint64_t bytes;   // from there on; span(level) where the leaf is shown whole
+  std::uint64_t host;    // of the first byte shown
+  unsigned level;
+  Permissions allowed; // just now: one that is protected for the dirty log is not writable
+  MemoryType type;
+  bool accessed;
+  bool dirty; // as the table's DirtyTracking has it
 };
 
 /// What a zap does with tables that map nothing any more.
@@ -142,6 +155,16 @@ template <class F, class A = StdAtomics> class Stage2Table {
   /// True if anything in the range was accessed since the last clearing. No lock. `test` does not
   /// sleep but for yielding; `clear` without a flush may miss accesses that a TLB has cached.
   bool age(std::uint64_t start, std::uint64_t end, Age how);
+
+  // ---- looking at all of it (stage2_visit.hpp)
+
+  /// Calls `visit(const LeafView&)` for the leaves of [start, end), ascending, no address twice: of a
+  /// leaf that reaches out of the range, or that was collapsed behind the walk, only the rest is shown.
+  /// Each is shown as it was at some moment of the call, which is not the same moment for all; one that
+  /// is just being installed may be missed. Changes nothing, allocates nothing, takes no lock; not in an
+  /// RCU section. `visit` is called outside of the walk's sections: it may sleep, allocate and throw.
+  template <class VisitLeaf>
+  void for_each_leaf(std::uint64_t start, std::uint64_t end, VisitLeaf visit) const;
 
   // ---- for hardware and the checker
 

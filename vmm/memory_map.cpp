@@ -1,0 +1,67 @@
+#include "vmm/memory_map.hpp"
+
+#include "mmu/stage2/stage2_visit.hpp"
+
+#include <algorithm>
+
+namespace slat::vmm {
+
+namespace {
+
+using mmu::PageBits;
+using mmu::PageState;
+using mmu::stage2::LeafView;
+
+std::uint8_t marks_of(PageBits bits, bool with_flags) {
+  switch (bits.state()) {
+  case PageState::none:
+  case PageState::filling:
+    return 0;
+  case PageState::reclaimed:
+    return PageMark::reclaimed;
+  case PageState::poisoned:
+    return PageMark::poisoned;
+  case PageState::present:
+    break;
+  }
+  unsigned marks = PageMark::resident;
+  if (with_flags) {
+    if (bits.has(PageBits::installed)) marks |= PageMark::mapped;
+    if (bits.has(PageBits::accessed)) marks |= PageMark::young;
+    if (bits.has(PageBits::dirty)) marks |= PageMark::dirty;
+  }
+  return std::uint8_t(marks);
+}
+
+void mark_leaf(MemoryMap::Part& part, const LeafView& leaf) {
+  // It is mapped, so it has content, whatever its page word said a moment before.
+  const unsigned marks =
+      PageMark::resident | PageMark::mapped | (leaf.accessed ? PageMark::young : 0u) |
+      (leaf.dirty ? PageMark::dirty : 0u) | (leaf.level > 1 ? PageMark::huge : 0u);
+  const auto first = part.pages.begin() + std::ptrdiff_t((leaf.address - part.start) / 4096);
+  std::fill_n(first, leaf.bytes / 4096, std::uint8_t(marks));
+}
+
+} // namespace
+
+MemoryMap collect_memory_map(std::span<const GuestRam::Region> regions,
+                             const mmu::stage2::Stage2Table<mmu::stage2::EptFormat>* table) {
+  MemoryMap map;
+  map.from_table = table != nullptr;
+  map.parts.reserve(regions.size());
+  for (const GuestRam::Region& region : regions) {
+    MemoryMap::Part& part = map.parts.emplace_back();
+    part.start = region.gpa.start;
+    part.pages.resize(std::min(region.gpa.size / 4096, region.backing->pages()));
+    for (std::size_t page = 0; page < part.pages.size(); ++page)
+      part.pages[page] = marks_of(region.backing->word(page).read(), table == nullptr);
+    if (table == nullptr) continue;
+    table->for_each_leaf(part.start, part.end(), [&](const LeafView& leaf) {
+      mark_leaf(part, leaf);
+      if (leaf.level > 1) map.huge.push_back({leaf.address, leaf.bytes});
+    });
+  }
+  return map;
+}
+
+} // namespace slat::vmm
