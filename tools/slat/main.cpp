@@ -37,6 +37,7 @@ int main(int argc, char** argv) {
   add_boot(program, run);
   add_stress(program, run);
   add_doctor(program, run);
+  add_dump(program, run);
   add_bench(program, run);
   try {
     program.parse(argc, argv);
