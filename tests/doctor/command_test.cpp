@@ -97,7 +97,7 @@ TEST(DoctorCommand, AMissingDeviceIs69AndNamesTheMend) {
   expect_report(ran.out);
   EXPECT_THAT(ran.out, HasSubstr("missing   kvm          /nonexistent: "));
   EXPECT_THAT(ran.out, HasSubstr("mend: check --kvm-device; the usual path is /dev/kvm"));
-  EXPECT_THAT(ran.out, HasSubstr("boot own guests no"));
+  EXPECT_THAT(ran.out, HasSubstr("boot own guests no (in software yes)"));
 }
 
 TEST(DoctorCommand, APathThatIsNotUtf8IsStillJson) {

@@ -245,6 +245,7 @@ TEST(DoctorJudge, WithoutKvmFaultsCanStillBeServed) {
     f.kvm.open_error = kvm::Error{kvm::Errc::no_device, ENOENT, "/dev/kvm: x"};
   });
   EXPECT_TRUE(report.verdict.serves_faults);
+  EXPECT_TRUE(report.verdict.boots_in_software);
   EXPECT_FALSE(report.verdict.boots_own_guests);
   EXPECT_FALSE(report.verdict.boots_linux);
 }

@@ -64,9 +64,11 @@ const char* yes_or_no(bool value) {
 }
 
 std::string verdict_text(const Verdict& verdict) {
-  return fmt::format("slat can: boot own guests {}, serve faults {}, boot Linux: {}{}",
-                     yes_or_no(verdict.boots_own_guests), yes_or_no(verdict.serves_faults),
-                     yes_or_no(verdict.boots_linux),
+  return fmt::format("slat can: boot own guests {}{}, serve faults {}, boot Linux: {}{}",
+                     yes_or_no(verdict.boots_own_guests),
+                     !verdict.boots_own_guests && verdict.boots_in_software ? " (in software yes)"
+                                                                            : "",
+                     yes_or_no(verdict.serves_faults), yes_or_no(verdict.boots_linux),
                      verdict.boots_linux ? "" : " on this host, because " + verdict.why_not_linux);
 }
 
@@ -96,6 +98,7 @@ nlohmann::ordered_json report_json(const Report& report) {
   const Verdict& verdict = report.verdict;
   out["verdict"] = {{"status", to_string(verdict.status)},
                     {"boots_own_guests", verdict.boots_own_guests},
+                    {"boots_in_software", verdict.boots_in_software},
                     {"serves_faults", verdict.serves_faults},
                     {"boots_linux", verdict.boots_linux}};
   if (!verdict.boots_linux) out["verdict"]["why_not_linux"] = verdict.why_not_linux;

@@ -60,6 +60,11 @@ Report judge(const HostFacts& facts) {
   Report report{.kernel_release = facts.kernel_release, .checks = {}, .verdict = {}};
   std::vector<Check>& checks = report.checks;
   judge_kvm(facts, checks);
+  checks.push_back({.area = "soft",
+                    .name = "vcpu",
+                    .finding =
+                        "--accel soft runs slat's own guests on software vCPUs, and auto does "
+                        "where KVM or userfaultfd is missing"});
   judge_userfaultfd(facts.uffd, checks);
   judge_memory(facts.memory, checks);
   judge_limits(facts.limits, checks);
@@ -71,6 +76,9 @@ Report judge(const HostFacts& facts) {
   verdict.boots_own_guests = std::none_of(checks.begin(), checks.end(), is_missing);
   verdict.serves_faults = std::none_of(checks.begin(), checks.end(), [](const Check& check) {
     return is_missing(check) && (check.area == "userfaultfd" || check.area == "memory");
+  });
+  verdict.boots_in_software = std::none_of(checks.begin(), checks.end(), [](const Check& check) {
+    return is_missing(check) && check.area == "memory";
   });
   verdict.why_not_linux = why_not_linux(facts, verdict.boots_own_guests);
   verdict.boots_linux = verdict.why_not_linux.empty();

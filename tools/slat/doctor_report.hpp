@@ -28,8 +28,9 @@ struct Check {
 };
 
 struct Verdict {
-  Status status = Status::ok; // the worst of the checks
-  bool boots_own_guests = false;
+  Status status = Status::ok;     // the worst of the checks
+  bool boots_own_guests = false;  // on KVM
+  bool boots_in_software = false; // them, on software vCPUs
   bool serves_faults = false;
   bool boots_linux = false;
   std::string why_not_linux = {}; // empty if it does
