@@ -1,7 +1,7 @@
 // The atomics policy. Protocol headers are templates over it, so that the very header that runs in
 // production also runs under a model checker, which supplies another policy with the same members.
 //
-// A policy has: atomic<T>; var<T> (plain data that a protocol guards); fence(), a seq_cst fence;
+// A policy has: atomic<T>; var<T> (plain data that a protocol guards); fence(), a seq_cst fence; fence_after_rmw();
 // fence_acquire(); the asymmetric pair fence_light()/fence_heavy(); wait_while()/wake_all() on a 32-bit word or the
 // low half of a 64-bit one; and hooks that checked builds use to know how many page locks a thread
 // holds.
@@ -48,6 +48,16 @@ struct StdAtomics {
   /// Orders everything before it with everything after it, stores before loads included. Each use
   /// names its pair.
   static void fence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+
+  /// fence(), for a thread whose last write was a read-modify-write that succeeded: on x86 that is a
+  /// full barrier already, and only the compiler is to be held back (smp_mb__after_atomic).
+  static void fence_after_rmw() {
+#if defined(__x86_64__)
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+#else
+    fence();
+#endif
+  }
 
   /// Orders loads before it with everything after it: what a reader of a sequence needs before it
   /// looks at the sequence again. Free on x86.

@@ -174,7 +174,7 @@ template <class D> class Attempt {
 
     // "Locked, then look for ranges" pairs with "range counted, then look for locked pages": the
     // fence in InvalidateSeq::begin(), and AddressSpace::wait_for_page_owners().
-    StdAtomics::fence();
+    StdAtomics::fence_after_rmw();
     Staleness staleness = stale(run);
     if (staleness == Staleness::in_progress && run.count > 1) {
       unlock_neighbours(run, 0);

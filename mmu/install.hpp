@@ -41,7 +41,7 @@ install_entry(typename A::template atomic<std::uint64_t>& entry, std::uint64_t o
   if (!entry.compare_exchange_strong(expected, frozen, std::memory_order_relaxed,
                                      std::memory_order_relaxed))
     return InstallOutcome::lost;
-  A::fence(); // pairs with the fence in InvalidateSeq::begin()
+  A::fence_after_rmw(); // pairs with the fence in InvalidateSeq::begin()
   const Staleness staleness = seq.stale(snapshot, start, end);
   expected = frozen;
   const std::uint64_t next = staleness == Staleness::fresh ? final_entry : old_entry;

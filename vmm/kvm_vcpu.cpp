@@ -36,16 +36,6 @@ int kick_signal() {
   return number;
 }
 
-/// The exits that a vCPU's thread handles itself; nothing for the others.
-struct Common {
-  template <class Exit> std::optional<VcpuExit> operator()(const Exit& exit) const {
-    if constexpr (std::is_constructible_v<VcpuExit, std::in_place_type_t<Exit>, const Exit&>)
-      return VcpuExit(exit);
-    else
-      return std::nullopt;
-  }
-};
-
 } // namespace
 
 KvmVcpu::KvmVcpu(kvm::Vcpu vcpu, GuestRam& ram) : vcpu_(std::move(vcpu)), ram_(&ram) {
@@ -84,16 +74,28 @@ VcpuExit KvmVcpu::run() {
   // Before the caller looks for work: a request made after the take is seen by the next run() (see kvm::Vcpu).
   vcpu_.take_exit_request();
   if (!exit) return VcpuFailure{exit.error().message};
-  if (auto common = std::visit(Common(), *exit)) return *common;
-  if (const auto* fault = std::get_if<kvm::MemoryFault>(&*exit))
-    return memory_fault(*fault, before);
-  if (const auto* error = std::get_if<kvm::InternalError>(&*exit);
+  return std::visit(
+      [&](const auto& reason) -> VcpuExit {
+        using Reason = std::decay_t<decltype(reason)>;
+        if constexpr (std::is_constructible_v<VcpuExit, std::in_place_type_t<Reason>,
+                                              const Reason&>)
+          return reason; // the vCPU's thread knows what to do
+        else
+          return other(reason, before);
+      },
+      *exit);
+}
+
+VcpuExit KvmVcpu::other(const kvm::Exit& exit, std::uint64_t sequence_before) {
+  if (const auto* fault = std::get_if<kvm::MemoryFault>(&exit))
+    return memory_fault(*fault, sequence_before);
+  if (const auto* error = std::get_if<kvm::InternalError>(&exit);
       error != nullptr && error->is_emulation())
     return VcpuFailure{fmt::format(
         "KVM could not emulate an instruction ({}); a host whose KVM has no nested paging emulates "
         "all guest code of ring 0: see `slat doctor`, or use --accel soft",
-        kvm::to_string(*exit))};
-  return VcpuFailure{kvm::to_string(*exit)};
+        kvm::to_string(exit))};
+  return VcpuFailure{kvm::to_string(exit)};
 }
 
 VcpuExit KvmVcpu::memory_fault(const kvm::MemoryFault& fault, std::uint64_t sequence_before) {

@@ -27,6 +27,7 @@ class KvmVcpu final : public VcpuBackend {
 
  private:
   void set_running_thread(std::optional<pthread_t> thread) SLAT_EXCLUDES(kick_mutex_);
+  [[nodiscard]] VcpuExit other(const kvm::Exit& exit, std::uint64_t sequence_before);
   [[nodiscard]] VcpuExit memory_fault(const kvm::MemoryFault& fault, std::uint64_t sequence_before);
 
   kvm::Vcpu vcpu_;

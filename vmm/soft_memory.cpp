@@ -66,7 +66,11 @@ softcpu::GuestPhysical::Page SoftMemory::VcpuView::translate(std::uint64_t gpa,
   const auto found = memory_->table_->access(gpa, access == softcpu::Access::write);
   if (found) [[likely]]
     return {Kind::memory, reinterpret_cast<std::byte*>(found->host)};
-  return {memory_->ram_->guest_view_of(gpa) ? Kind::absent : Kind::device, nullptr};
+  const auto address = memory_->ram_->guest_view_of(gpa);
+  if (!address) return {Kind::device, nullptr};
+  absent_gpa_ = gpa;
+  absent_address_ = *address;
+  return {Kind::absent, nullptr};
 }
 
 mmu::FaultResult SoftMemory::VcpuView::fault(std::uint64_t gpa, softcpu::Access access) {
@@ -74,7 +78,8 @@ mmu::FaultResult SoftMemory::VcpuView::fault(std::uint64_t gpa, softcpu::Access 
   faults_.store(faults_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   const bool timed = --until_timed_ == 0;
   const std::uint64_t start = timed ? now_ns() : 0;
-  const std::uintptr_t address = memory_->ram_->guest_view_of(gpa).value(); // translate() found it
+  SLAT_ASSERT(gpa == absent_gpa_, "a fault on a page that was not found absent");
+  const std::uintptr_t address = absent_address_;
   const FaultWindow window = stream_.window(memory_->around_, address);
   const mmu::FaultOutcome outcome = mmu::handle_mm_fault(
       memory_->ram_->mm(),

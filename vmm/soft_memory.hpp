@@ -38,6 +38,8 @@ class SoftMemory {
 
     SoftMemory* memory_;
     FaultStream stream_;
+    std::uint64_t absent_gpa_ = 0;      // what translate() found absent last, and
+    std::uintptr_t absent_address_ = 0; // where it is in the guest view
     std::uint32_t until_timed_ = 1;
     // Written by the vCPU's thread alone: relaxed, sums for whoever looks.
     std::atomic<std::uint64_t> faults_{0};

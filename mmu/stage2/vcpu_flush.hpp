@@ -4,7 +4,7 @@
 //
 // vCPU                                       flush, any thread, after it has changed the table
 //   enter  mode = in                           wanted + 1, the ticket
-//          fence                               fence
+//          light fence                         heavy fence
 //          wanted moved? drop, done = wanted   mode out? done
 //   poll   wanted moved? drop, done = wanted   else wait until done >= ticket, or mode is out
 //   leave  mode = out
@@ -14,7 +14,8 @@
 // for the very invalidator that flushes.
 //
 // Why it is right. "mode = in; fence; read wanted" against "wanted + 1; fence; read mode": one sees the
-// other. If the flush finds the vCPU out, then the next enter() finds the request, before anything is
+// other. The fences are asymmetric (atomics.hpp): vCPUs enter and leave with every fault, flushes are
+// rare and cost microseconds anyway. If the flush finds the vCPU out, then the next enter() finds the request, before anything is
 // used. If it finds it in, it waits. The vCPU drops first and acknowledges afterwards (release), and
 // walks again only with the request's acquire, so what it finds then is the table as changed.
 //
@@ -40,7 +41,7 @@ template <class A> class alignas(64) VcpuFlushOf {
   /// Into guest mode. Calls `drop()`, which empties the TLB, if a flush was asked for meanwhile.
   template <class Drop> void enter(Drop drop) {
     mode_.store(in_guest, std::memory_order_relaxed);
-    A::fence(); // pairs with the fence in request()
+    A::fence_light(); // pairs with the fence in request()
     poll(drop);
   }
 
@@ -66,10 +67,13 @@ template <class A> class alignas(64) VcpuFlushOf {
   /// Asks for a flush, of a table that has been changed before. The result is for wait(). Does not
   /// sleep.
   [[nodiscard]] std::uint64_t request() {
-    const std::uint64_t ticket = wanted_.fetch_add(1, std::memory_order_release) + 1;
-    A::fence(); // pairs with the fence in enter()
+    const std::uint64_t ticket = post();
+    A::fence_heavy(); // pairs with the fence in enter()
     return ticket;
   }
+
+  /// request() for whoever asks many: A::fence_heavy() comes after all of them, and before any wait().
+  [[nodiscard]] std::uint64_t post() { return wanted_.fetch_add(1, std::memory_order_release) + 1; }
 
   /// Sleeps until no translation from before the request is used any more. Not on the vCPU's own thread
   /// in guest mode.
@@ -78,7 +82,7 @@ template <class A> class alignas(64) VcpuFlushOf {
     waiters_.fetch_add(1, std::memory_order_relaxed); // ordered by the fence below
     for (;;) {
       const std::uint32_t seen = acks_.load(std::memory_order_relaxed); // the kernel compares again
-      A::fence(); // pairs with the fence in tell()
+      A::fence_heavy(); // pairs with the fence in tell()
       if (over(ticket)) break;
       A::wait_while(acks_, seen);
     }
@@ -98,7 +102,7 @@ template <class A> class alignas(64) VcpuFlushOf {
   void tell() {
     acks_.store(acks_.load(std::memory_order_relaxed) + 1, // written by this thread only
                 std::memory_order_release);
-    A::fence(); // pairs with the fence in wait()
+    A::fence_light(); // pairs with the fence in wait()
     if (waiters_.load(std::memory_order_relaxed) != 0) A::wake_all(acks_);
   }
 
@@ -127,7 +131,8 @@ class VcpuFlusher final : public TlbFlusher {
     std::uint64_t tickets[64];
     for (std::size_t first = 0; first < vcpus_.size(); first += std::size(tickets)) {
       const std::size_t count = std::min(std::size(tickets), vcpus_.size() - first);
-      for (std::size_t i = 0; i < count; ++i) tickets[i] = vcpus_[first + i]->request();
+      for (std::size_t i = 0; i < count; ++i) tickets[i] = vcpus_[first + i]->post();
+      StdAtomics::fence_heavy(); // see VcpuFlush::request()
       for (std::size_t i = 0; i < count; ++i) vcpus_[first + i]->wait(tickets[i]);
     }
   }

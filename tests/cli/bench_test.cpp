@@ -49,7 +49,7 @@ TEST(BenchMmu, CtrlCGivesTheTableOfTheWholeRounds) {
   const Ended ended = process.finish();
   EXPECT_EQ(ended.exit_code, 130);
   EXPECT_THAT(ended.err, testing::ContainsRegex("interrupted after [0-9]+ whole"));
-  EXPECT_THAT(ended.out, testing::ContainsRegex("lookup +1 +0 +[0-9.]+M"));
+  EXPECT_THAT(ended.out, testing::ContainsRegex("lookup +1 +0 +[0-9.]+[kM]"));
 }
 
 TEST(BenchMmu, RefusesWhatMakesNoSense) {

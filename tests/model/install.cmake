@@ -19,7 +19,7 @@ slat_model_mutant(I29_install_one_frozen_for_all MODEL install FILE ${model} SCE
   REFUTED_BY ${stale}
   FROM1 [[return first_frozen + thread;]] TO1 [[return (void)thread, first_frozen;]])
 slat_model_mutant(I21_install_no_fence MODEL install FILE ${header} SCENARIO one_invalidator REFUTED_BY ${stale}
-  FROM1 [[A::fence(); // pairs with]] TO1 [[// pairs with]])
+  FROM1 [[A::fence_after_rmw(); // pairs with]] TO1 [[// pairs with]])
 slat_model_mutant(I20_install_no_fence_in_begin MODEL install FILE mmu/invalidate_seq.hpp SCENARIO one_invalidator
   REFUTED_BY ${stale}
   FROM1 [[A::fence(); // pairs with the fence between]] TO1 [[// pairs with the fence between]])

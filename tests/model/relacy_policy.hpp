@@ -232,6 +232,9 @@ struct RelacyAtomics {
     rl::atomic_thread_fence(rl::mo_seq_cst, info(where));
   }
 
+  /// No stronger than the language says: what x86 adds is not modelled.
+  static void fence_after_rmw(Where where = Where::current()) { fence(where); }
+
   static void fence_acquire(Where where = Where::current()) {
     rl::atomic_thread_fence(rl::mo_acquire, info(where));
   }

@@ -16,10 +16,10 @@ slat_model_mutant(I36_vcpu_flush_acknowledged_before_the_drop MODEL vcpu_flush F
     drop();]])
 slat_model_mutant(I36_vcpu_flush_no_fence_in_enter MODEL vcpu_flush FILE ${header} SCENARIO one_flush
   REFUTED_BY ${used}
-  FROM1 [[    A::fence(); // pairs with the fence in request()]] TO1 "")
+  FROM1 [[    A::fence_light(); // pairs with the fence in request()]] TO1 "")
 slat_model_mutant(I36_vcpu_flush_no_fence_in_request MODEL vcpu_flush FILE ${header} SCENARIO one_flush
   REFUTED_BY ${used}
-  FROM1 [[    A::fence(); // pairs with the fence in enter()]] TO1 "")
+  FROM1 [[    A::fence_heavy(); // pairs with the fence in enter()]] TO1 "")
 slat_model_mutant(I36_vcpu_flush_relaxed_leave MODEL vcpu_flush FILE ${header} SCENARIO one_flush REFUTED_BY ${used}
   FROM1 [[mode_.store(out_of_guest, std::memory_order_release)]]
   TO1 [[mode_.store(out_of_guest, std::memory_order_relaxed)]])
@@ -36,4 +36,4 @@ slat_model_mutant(I37_vcpu_flush_leave_wakes_nobody MODEL vcpu_flush FILE ${head
     tell();]] TO1 [[    mode_.store(out_of_guest, std::memory_order_release);]])
 slat_model_mutant(I37_vcpu_flush_no_fence_in_tell MODEL vcpu_flush FILE ${header} SCENARIO one_flush
   REFUTED_BY DEADLOCK
-  FROM1 [[    A::fence(); // pairs with the fence in wait()]] TO1 "")
+  FROM1 [[    A::fence_light(); // pairs with the fence in wait()]] TO1 "")

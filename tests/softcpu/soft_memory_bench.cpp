@@ -71,7 +71,7 @@ const std::initializer_list<int> touch_pages = {0x48, 0x8b, 0x06, 0x48, 0x81, 0x
                                                 0x00, 0x00, 0x48, 0xff, 0xc9, 0x75, 0xf1, 0xf4};
 
 void fault_on_a_present_page(benchmark::State& bench) {
-  constexpr std::uint64_t pages = 8192;
+  constexpr std::uint64_t pages = 1024;
   SoftMachine machine(64 * mib, 1, touch_pages);
   const std::uintptr_t view = machine.ram->guest_view_of(SoftMachine::data).value();
   machine.run(0, SoftMachine::data, pages); // the host has them from now on

@@ -4,6 +4,7 @@
 #include "vmm/softcpu/exception.hpp"
 
 #include <cstring>
+#include <utility>
 
 namespace slat::vmm::softcpu {
 
@@ -35,15 +36,13 @@ bool Cpu::take_exit_request() {
          exit_requested_.exchange(false, std::memory_order_acquire);
 }
 
-bool Cpu::serve_stage2() {
+void Cpu::serve_stage2() {
   const MemoryAccess::Missing missing = core_.memory.missing();
   ++stage2_faults_;
   flush_.leave(); // whoever removes pages may be waited for in there (I37)
   const mmu::FaultResult result = core_.memory.physical().fault(missing.gpa, missing.access);
   enter_guest();
-  if (result == mmu::FaultResult::done) return true;
-  failed_ = {missing.gpa, missing.access, result};
-  return false;
+  if (result != mmu::FaultResult::done) failed_ = {missing.gpa, missing.access, result};
 }
 
 const Block* Cpu::fetch(Flow& failure) {
@@ -108,8 +107,21 @@ Flow Cpu::execute() {
         log.retire();
       if (flow == Flow::next) ++op;
     }
-    if (flow == Flow::next)
-      while ((flow = op->run(core_, *op)) == Flow::next) ++op;
+    while (flow == Flow::next) {
+      flow = op->run(core_, *op);
+      if (flow == Flow::next) [[likely]] {
+        ++op;
+      } else if (flow == Flow::stage2) {
+        serve_stage2();
+        if (failed_ ||
+            exit_requested_.load(std::memory_order_relaxed)) { // take_exit_request() acquires
+          instructions_ += static_cast<std::uint64_t>(op - first);
+          core_.state.rip = op->rip();
+          return Flow::next;
+        }
+        flow = Flow::next; // again, from its beginning, and as it was fetched before the fault
+      }
+    }
     instructions_ += static_cast<std::uint64_t>(op - first);
     if (flow == Flow::jump) [[likely]] {
       instructions_ += op->length != 0 ? 1 : 0; // the end of a block is no instruction
@@ -160,7 +172,8 @@ Exit Cpu::run_in_guest() {
       delivering_ = flow == Flow::stage2;
       if (flow == Flow::halt) return kvm::Shutdown{};
     }
-    if (flow == Flow::stage2 && !serve_stage2()) return failed_;
+    if (flow == Flow::stage2) serve_stage2();
+    if (failed_) return *std::exchange(failed_, std::nullopt);
     if (flow == Flow::device) return device_exit();
     if (flow == Flow::halt) return kvm::Hlt{};
     if (flow == Flow::unsupported) return Unsupported{core_.state.rip, core_.unsupported};

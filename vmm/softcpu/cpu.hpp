@@ -76,8 +76,8 @@ class Cpu {
 
  private:
   void enter_guest();
-  /// Takes the stage-2 fault of the last access. False: the page cannot be had, and `failed_` says why.
-  bool serve_stage2();
+  /// Takes the stage-2 fault of the last access. `failed_`: the page cannot be had.
+  void serve_stage2();
   [[nodiscard]] bool take_exit_request();
   Exit run_in_guest();
   [[nodiscard]] bool can_interrupt() const;
@@ -93,7 +93,7 @@ class Cpu {
   std::array<std::byte, 8> data_{}; // of the access that an exit is about
   std::uint64_t instructions_ = 0;
   std::uint64_t stage2_faults_ = 0;
-  MemoryFailed failed_{};
+  std::optional<MemoryFailed> failed_;
   bool delivering_ = false; // the exception in core_.fault was interrupted by a stage-2 fault
   std::atomic<bool> exit_requested_{false};
   mmu::stage2::VcpuFlush flush_;

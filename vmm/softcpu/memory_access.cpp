@@ -7,22 +7,26 @@
 namespace slat::vmm::softcpu {
 
 MemoryAccess::MemoryAccess(GuestPhysical& physical, const CpuState& state)
-    : physical_(&physical), state_(&state), tlbs_(std::make_unique<Tlbs>()),
+    : physical_(&physical), tables_(physical), state_(&state), tlbs_(std::make_unique<Tlbs>()),
       tlb_(&tlbs_->supervisor) {}
 
 void MemoryAccess::flush() {
   tlbs_->supervisor.flush();
   tlbs_->user.flush();
+  tables_.flush();
+  kept_request_.reset();
   has_large_ = false;
 }
 
 void MemoryAccess::flush_page(std::uint64_t linear) {
   if (has_large_) return flush(); // the pieces of a large page have many addresses
+  kept_request_.reset();
   tlbs_->supervisor.flush_page(linear);
   tlbs_->user.flush_page(linear);
 }
 
 void MemoryAccess::flush_space(std::uint64_t pcid) {
+  kept_request_.reset();
   tlbs_->supervisor.flush_space(pcid);
   tlbs_->user.flush_space(pcid);
 }
@@ -43,6 +47,15 @@ bool MemoryAccess::stage2_fault(std::uint64_t gpa, Access access) {
   return false;
 }
 
+WalkResult MemoryAccess::walk(const WalkRequest& request) {
+  if (kept_request_) [[unlikely]] {
+    const bool same = *kept_request_ == request;
+    kept_request_.reset();
+    if (same) return kept_walk_;
+  }
+  return walk_guest_tables(tables_, request);
+}
+
 /// Translates one page and fills the TLB. `access` is what the instruction needs.
 bool MemoryAccess::resolve(std::uint64_t linear, Access access, bool user, Target& target) {
   WalkRequest request{};
@@ -52,7 +65,7 @@ bool MemoryAccess::resolve(std::uint64_t linear, Access access, bool user, Targe
   request.access = access;
   request.user = user;
   request.smap_allowed = (state_->system_flags & rflags_ac) != 0;
-  const WalkResult walk = walk_guest_tables(*physical_, request);
+  const WalkResult walk = this->walk(request);
   if (walk.outcome == WalkResult::Outcome::fault) {
     failure_ = Flow::fault;
     fault_ = walk.fault;
@@ -63,7 +76,11 @@ bool MemoryAccess::resolve(std::uint64_t linear, Access access, bool user, Targe
     return refuse("a page table outside of memory");
   const std::uint64_t gpa = walk.gpa & ~page_offset_mask;
   const auto page = physical_->translate(gpa, access);
-  if (page.kind == GuestPhysical::Kind::absent) return stage2_fault(gpa, access);
+  if (page.kind == GuestPhysical::Kind::absent) {
+    kept_request_ = request;
+    kept_walk_ = walk;
+    return stage2_fault(gpa, access);
+  }
   target = {nullptr, walk.gpa};
   if (page.kind == GuestPhysical::Kind::device) return true;
   target.host = page.host + (walk.gpa & page_offset_mask);

@@ -8,11 +8,14 @@
 #include "vmm/softcpu/external_access.hpp"
 #include "vmm/softcpu/fault.hpp"
 #include "vmm/softcpu/host_access.hpp"
+#include "vmm/softcpu/page_walk.hpp"
+#include "vmm/softcpu/table_cache.hpp"
 #include "vmm/softcpu/tlb.hpp"
 
 #include <concepts>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace slat::vmm::softcpu {
 
@@ -126,6 +129,7 @@ class MemoryAccess {
   }
 
   bool stage2_fault(std::uint64_t gpa, Access access);
+  WalkResult walk(const WalkRequest& request);
   bool resolve(std::uint64_t linear, Access access, bool user, Target& target);
   bool read_slow(std::uint64_t linear, unsigned size, Access intent, bool user,
                  std::uint64_t& value);
@@ -134,6 +138,7 @@ class MemoryAccess {
   bool write_part(const Target& target, unsigned size, std::uint64_t value);
 
   GuestPhysical* physical_;
+  TableCache tables_;
   const CpuState* state_;
   std::unique_ptr<Tlbs> tlbs_;
   Tlb* tlb_; // of the current privilege
@@ -142,6 +147,10 @@ class MemoryAccess {
   Flow failure_ = Flow::next;
   Fault fault_;
   Missing missing_{};
+  // A walk that ended in a stage-2 fault, for the instruction's next attempt: a cached translation to a guest physical
+  // address, which the guest's own flushes drop as they do the TLB's.
+  std::optional<WalkRequest> kept_request_;
+  WalkResult kept_walk_{};
   const char* reason_ = "";
   ExternalLog external_;
 };

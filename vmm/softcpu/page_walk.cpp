@@ -56,7 +56,7 @@ bool has_reserved_bits(std::uint64_t entry, unsigned level, std::uint64_t efer) 
 
 } // namespace
 
-WalkResult walk_guest_tables(GuestPhysical& memory, const WalkRequest& request) {
+WalkResult walk_guest_tables(TableCache& tables, const WalkRequest& request) {
   if ((request.cr0 & cr0_paging) == 0)
     return {WalkResult::Outcome::mapped, {}, request.linear, false};
   if (!is_canonical(request.linear, false))
@@ -67,7 +67,7 @@ WalkResult walk_guest_tables(GuestPhysical& memory, const WalkRequest& request) 
   for (unsigned level = 4;; --level) {
     const unsigned shift = 12 + 9 * (level - 1);
     const std::uint64_t slot = (request.linear >> shift & 511) * sizeof(std::uint64_t);
-    const auto page = memory.translate(table, Access::write);
+    const auto page = tables.at(table);
     if (page.kind == GuestPhysical::Kind::absent)
       return {WalkResult::Outcome::absent, {}, table, false};
     if (page.kind == GuestPhysical::Kind::device)

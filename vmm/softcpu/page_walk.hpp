@@ -3,7 +3,7 @@
 #pragma once
 
 #include "vmm/softcpu/fault.hpp"
-#include "vmm/softcpu/guest_physical.hpp"
+#include "vmm/softcpu/table_cache.hpp"
 
 #include <cstdint>
 
@@ -15,6 +15,8 @@ struct WalkRequest {
   Access access;
   bool user;         // the access is made with user privilege
   bool smap_allowed; // supervisor access to user pages although CR4.SMAP is set: RFLAGS.AC
+
+  bool operator==(const WalkRequest&) const = default;
 };
 
 struct WalkResult {
@@ -27,6 +29,6 @@ struct WalkResult {
 
 /// Walks, sets A in every entry used and D in the leaf for a write. In guest mode; does not sleep. Tables are accessed
 /// for writing in stage 2, whatever `access` is.
-[[nodiscard]] WalkResult walk_guest_tables(GuestPhysical& memory, const WalkRequest& request);
+[[nodiscard]] WalkResult walk_guest_tables(TableCache& tables, const WalkRequest& request);
 
 } // namespace slat::vmm::softcpu
