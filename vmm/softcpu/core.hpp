@@ -73,6 +73,12 @@ template <std::unsigned_integral T> void set_register(Core& core, std::uint8_t a
   }
 }
 
+/// Sets all of RFLAGS. Translations that SMAP allowed because of AC go with it.
+inline void set_rflags(Core& core, std::uint64_t value) {
+  if ((core.state.system_flags & ~value & rflags_ac) != 0) core.memory.flush();
+  core.state.set_rflags(value);
+}
+
 /// A register by its number.
 template <std::unsigned_integral T> T get_gpr(const Core& core, Gpr number) {
   return static_cast<T>(core.state.gpr[number]);

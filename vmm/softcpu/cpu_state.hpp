@@ -19,6 +19,9 @@ inline constexpr std::uint64_t efer_syscall = 1U << 0;
 inline constexpr std::uint64_t efer_long_mode = 1U << 8;
 inline constexpr std::uint64_t efer_no_execute = 1U << 11;
 
+inline constexpr std::uint64_t debug_status_fixed = 0xffff0ff0, debug_control_fixed = 0x400;
+inline constexpr unsigned physical_address_bits = 46; // as CPUID says; those above are reserved
+
 enum Gpr : std::uint8_t { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi };
 
 // Slots of CpuState::gpr beyond the 16 registers, so that address arithmetic has no special case.
@@ -50,7 +53,7 @@ struct CpuState {
   std::uint64_t pat = 0x0007040600070406;
   std::uint64_t sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
   std::uint64_t misc_enable = 1; // fast strings
-  std::array<std::uint64_t, 8> debug{};
+  std::array<std::uint64_t, 8> debug{0, 0, 0, 0, 0, 0, debug_status_fixed, debug_control_fixed};
   std::uint8_t cpl = 0;
 
   [[nodiscard]] std::uint64_t rflags() const { return system_flags | flags.get(); }
