@@ -42,6 +42,8 @@ struct SystemMachine : SmallMachine {
     handle(0, handlers_at);
     put(gdt_at + 0x20, 0x0000890040000067); // the TSS, available
     put(task_at + 0x24, interrupt_stack);
+    put(task_at + 0x60, 0xffffULL << 48); // no bitmap of ports
+    cpu.state().efer |= vmm::softcpu::efer_syscall;
     for (unsigned vector = 0; vector < 256; ++vector) {
       const bool for_users = vector == 3 || vector == done;
       gate(static_cast<std::uint8_t>(vector), {.dpl = for_users ? 3U : 0U});

@@ -130,9 +130,7 @@ template <class T> Flow pop_flags(Core& core, const MicroOp& op) {
     state.gpr[rsp] -= sizeof(T);
     return unsupported(core, "single-stepping by the trap flag");
   }
-  const std::uint64_t before = state.system_flags;
-  state.set_rflags((state.rflags() & ~(may | rflags_rf)) | (value & may));
-  if (((before ^ state.system_flags) & rflags_ac) != 0) core.memory.flush(); // SMAP judged by it
+  set_rflags(core, (state.rflags() & ~(may | rflags_rf)) | (value & may));
   state.rip = op.next_rip;
   return Flow::jump;
 }
