@@ -15,11 +15,13 @@ class SwappedMemory final : public vmm::softcpu::GuestPhysical {
  public:
   using Access = vmm::softcpu::Access;
 
-  /// `size` bytes at `gpa`, copied. Both are multiples of 4096.
+  /// `size` bytes at `gpa`, copied; they are absent then. Both are multiples of 4096. Without a flush.
   void add(std::uint64_t gpa, const void* content, std::uint64_t size) {
-    for (std::uint64_t at = 0; at < size; at += 4096)
-      std::memcpy(pages_[gpa + at].bytes().bytes, static_cast<const std::byte*>(content) + at,
-                  4096);
+    for (std::uint64_t at = 0; at < size; at += 4096) {
+      Frame& page = pages_[gpa + at];
+      page.granted = 0;
+      std::memcpy(page.bytes().bytes, static_cast<const std::byte*>(content) + at, 4096);
+    }
   }
 
   /// Takes each page that is there away with a probability of one in `one_in` after every fault. `flush` is the vCPU's.
