@@ -251,6 +251,21 @@ const Program programs[] = {
        machine.enter_ring3();
      },
      std::uint8_t{0x20}},
+    {"InterruptThroughABadGate", // gone by when the fault that it leads to is delivered
+     [](SystemMachine& machine) {
+       machine.gate(0x20, {.present = false});
+       machine.code({0xff, 0xc9, 0x75, 0xfc, 0x0f, 0x0b}, 0x9000);
+       registers(machine, {{rcx, 100}});
+       machine.enter_ring3();
+     },
+     std::uint8_t{0x20}},
+    {"DeviceReadBeforeAFault",    // which must not be made again when the fault is delivered
+     [](SystemMachine& machine) { // push [rsi] to a stack that is not mapped
+       machine.gate(14, {.stack = 1});
+       machine.code({0xff, 0x36});
+       machine.put(SmallMachine::pte(edge), 0);
+       registers(machine, {{rsi, device_at}, {rsp, edge + 0x800}});
+     }},
     {"InterruptAfterSti",
      [](SystemMachine& machine) { // sti; mov rax,[rbx]; hlt: the interrupt is for after the hlt
        machine.cpu.state().set_rflags(0);
