@@ -119,6 +119,25 @@ TEST(SoftCpuDelivery, AStackThatIsNotCanonicalIsAStackFault) {
   EXPECT_EQ(machine.take(), vector_with_error(vector_stack, 0));
 }
 
+TEST(SoftCpuDelivery, WhatADeviceAnsweredIsNotForTheHandlerOfALaterFault) {
+  M machine;
+  machine.code({0xec}); // in al, dx, whose code goes away meanwhile
+  machine.gate(vector_page_fault, {.handler = 0xc000});
+  machine.code({0xec, 0xf4}, 0xc000);
+  Exit exit = machine.cpu.run();
+  auto* in = std::get_if<kvm::IoIn>(&exit);
+  ASSERT_NE(in, nullptr);
+  in->data[0] = std::byte{1};
+  machine.put(M::pte(M::code_at), 0);
+  machine.cpu.flush().wait(machine.cpu.flush().request());
+  exit = machine.cpu.run();
+  in = std::get_if<kvm::IoIn>(&exit);
+  ASSERT_NE(in, nullptr);
+  in->data[0] = std::byte{2};
+  EXPECT_TRUE(std::holds_alternative<kvm::Hlt>(machine.cpu.run()));
+  EXPECT_EQ(machine.cpu.state().gpr[rax], 2);
+}
+
 TEST(SoftCpuDoubleFault, APageFaultThatCannotBePushed) {
   UndefinedMachine machine;
   machine.use_unmapped_stack();
@@ -243,6 +262,13 @@ INSTANTIATE_TEST_SUITE_P(
                 {0x48, 0x0f, 0x07},
                 "trap flag",
                 [](M& machine) { machine.cpu.state().gpr[11] = 0x102; }},
+        Missing{"AlignmentChecks",
+                {0x48, 0xcf},
+                "alignment",
+                [](M& machine) {
+                  machine.cpu.state().cr0 |= cr0_alignment_mask;
+                  push_frame(machine, {0x9000, 0x3b, 0x40002, 0xa000, 0x33});
+                }},
         Missing{"SplitLock",
                 {0xf0, 0xff, 0x00}, // lock inc dword [rax]
                 "locked",

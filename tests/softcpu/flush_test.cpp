@@ -80,17 +80,20 @@ TEST_P(SoftCpuLongString, I36_AFlushAndAnExitComeThrough) {
     machine.put(tables + 0x1000 + 8 * i, tables + 0x2007);
     machine.put(tables + 0x2000 + 8 * i, (data_at + i % 4 * 4096) | 7);
   }
-  machine.code({0xf3, GetParam().opcode, 0xf4}); // rep ...; hlt
+  machine.code({0x48, 0xff, 0x03, 0xf3, GetParam().opcode, 0xf4}); // inc qword [rbx]; rep ...; hlt
   constexpr std::uint64_t count = 1ULL << 38;
   CpuState& state = machine.cpu.state();
+  constexpr std::uint64_t begun_at = data_at + 0x8000;
+  state.gpr[rbx] = begun_at;
   state.gpr[rsi] = far_at, state.gpr[rdi] = far_at + 4096, state.gpr[rcx] = count;
   {
     Running running(machine.cpu);
+    while (shared_word(machine, begun_at).load() == 0) std::this_thread::yield();
     for (int i = 0; i < 20; ++i) machine.cpu.flush().wait(machine.cpu.flush().request());
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     machine.cpu.flush().wait(machine.cpu.flush().request());
   }
-  EXPECT_EQ(state.rip, SmallMachine::code_at); // in the middle, to go on
+  EXPECT_EQ(state.rip, SmallMachine::code_at + 3); // in the middle, to go on
   EXPECT_GT(state.gpr[rcx], 0);
   EXPECT_LT(state.gpr[rcx], count);
 }

@@ -10,6 +10,7 @@
 namespace slat::vmm::softcpu {
 
 inline constexpr std::uint64_t cr0_write_protect = 1U << 16;
+inline constexpr std::uint64_t cr0_alignment_mask = 1U << 18;
 inline constexpr std::uint64_t cr4_pge = 1U << 7;
 inline constexpr std::uint64_t cr4_fsgsbase = 1U << 16;
 inline constexpr std::uint64_t cr4_pcid = 1U << 17;

@@ -149,7 +149,8 @@ Flow iret(Core& core, const MicroOp&) {
   for (std::size_t i = 0; i < frame.size(); ++i)
     if (!core.memory.read<std::uint64_t>(state.gpr[rsp] + 8 * i, frame[i]))
       return stack_failed(core);
-  if ((frame[2] & rflags_tf) != 0) return unsupported(core, "single-stepping by the trap flag");
+  if (const char* what = unsupported_flags(core, frame[2], frame[1] & 3))
+    return unsupported(core, what);
   std::uint64_t may = rflags_arithmetic | rflags_df | rflags_nt | rflags_rf | rflags_ac | rflags_id;
   if (state.cpl == 0) may |= rflags_iopl;
   if (state.cpl <= (state.system_flags & rflags_iopl) >> 12) may |= rflags_if;
@@ -197,8 +198,7 @@ Flow system_return(Core& core, const MicroOp& op) {
   if ((state.efer & efer_syscall) == 0) return raise(core, vector_undefined);
   if (op.size != 8) return unsupported(core, "sysret to 32-bit code");
   if (!is_canonical(state.gpr[rcx], false)) return raise(core, vector_protection, 0);
-  if ((state.gpr[11] & rflags_tf) != 0)
-    return unsupported(core, "single-stepping by the trap flag");
+  if (const char* what = unsupported_flags(core, state.gpr[11], 3)) return unsupported(core, what);
   constexpr std::uint64_t kept = 0x3c7fd7; // all flags but RF and VM
   set_rflags(core, state.gpr[11] & kept);
   const auto selector = static_cast<std::uint16_t>(state.star >> 48);
