@@ -242,8 +242,8 @@ struct PortCase {
   unsigned size;
   bool allowed;
 
-  friend void PrintTo(const PortCase& port, std::ostream* out) {
-    *out << "IOPL " << port.iopl << " port " << port.port << " size " << port.size;
+  friend void PrintTo(const PortCase& ports, std::ostream* out) {
+    *out << "IOPL " << ports.iopl << " port " << ports.port << " size " << ports.size;
   }
 };
 
