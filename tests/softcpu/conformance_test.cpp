@@ -1,8 +1,10 @@
 // Each form of instruction on random operands, against the processor that the test runs on: registers, flags, memory.
 // SLAT_TEST_SEED and SLAT_TEST_CASES (of each form) repeat or lengthen a run.
 #include "conformance_forms.hpp"
+#include "describe_state.hpp"
 #include "flat_memory.hpp"
 #include "native_cpu.hpp"
+#include "swapped_memory.hpp"
 #include "vmm/softcpu/cpu.hpp"
 
 #include <algorithm>
@@ -226,20 +228,49 @@ class Conformance : public testing::Test {
     return static_cast<unsigned>(operand.imm.u);
   }
 
+  void put_code(const Case& made) {
+    std::memset(code_, 0xf4, 4096); // hlt
+    std::memcpy(code_ + native_.address() % 4096, made.code.data(), made.code.size());
+  }
+
+  Exit start(Cpu& cpu, const Case& made) {
+    CpuState& state = cpu.state();
+    state = {};
+    std::copy(made.state.gpr.begin(), made.state.gpr.end(), state.gpr.begin());
+    state.set_rflags(made.state.rflags);
+    state.rip = native_.address();
+    return cpu.run();
+  }
+
+  /// With `swapped` as the memory of `cpu`, against memory that is always there. What differs, or nothing.
+  std::string run_swapped(const Case& made, SwappedMemory& swapped, Cpu& cpu) {
+    std::memcpy(copy_, scratch_, scratch_bytes);
+    put_code(made);
+    swapped.add(base_, scratch_, scratch_bytes);
+    swapped.add(native_.address() & ~4095ULL, code_, 4096);
+    cpu.state_changed();
+    const Exit wanted = start(software_, made);
+    const Exit exit = start(cpu, made);
+    if (exit.index() != wanted.index())
+      return fmt::format("exit {} not {}", exit.index(), wanted.index());
+    std::string wrong;
+    if (const auto have = describe(cpu.state()), want = describe(software_.state()); have != want)
+      wrong = "\n" + have + "not\n" + want;
+    for (std::uint64_t at = 0; at < scratch_bytes; at += 4096)
+      if (std::memcmp(swapped.content(base_ + at), copy_ + at, 4096) != 0)
+        wrong += fmt::format(" memory of page {}", at / 4096);
+    return wrong;
+  }
+
   /// What differs, or nothing.
   std::string run(const Case& made) {
     std::memcpy(copy_, scratch_, scratch_bytes);
     NativeState native = made.state;
     const int signal = native_.run(made.code, native);
 
-    CpuState& state = software_.state();
-    state = {};
-    std::copy(made.state.gpr.begin(), made.state.gpr.end(), state.gpr.begin());
-    state.set_rflags(made.state.rflags);
-    state.rip = native_.address();
-    std::memset(code_, 0xf4, 4096); // hlt
-    std::memcpy(code_ + native_.address() % 4096, made.code.data(), made.code.size());
-    const Exit exit = software_.run();
+    put_code(made);
+    const CpuState& state = software_.state();
+    const Exit exit = start(software_, made);
 
     std::string wrong;
     if (const auto* stopped = std::get_if<Unsupported>(&exit))
@@ -319,6 +350,27 @@ TEST_F(Conformance, EveryFormDoesWhatTheRealProcessorDoes) {
   }
   fmt::print("{} cases, {} forms wrong\n", cases, failed_forms);
   EXPECT_GE(cases, std::min<std::uint64_t>(100000, std::uint64_t{each} * forms.size()));
+}
+
+TEST_F(Conformance, EveryFormDoesTheSameWherePagesComeAndGo) {
+  fmt::print("seed {}\n", seed_);
+  SwappedMemory swapped;
+  Cpu cpu(swapped);
+  swapped.take_away(cpu.flush(), 3, seed_);
+  for (const Form& form : all_forms()) {
+    if (form.bytes.empty() &&
+        std::find(form.operands.begin(), form.operands.end(), Operand::mem) == form.operands.end())
+      continue;
+    for (unsigned tries = 0; tries < 6; ++tries) {
+      const auto made = make(form);
+      if (!made) continue;
+      const std::string wrong = run_swapped(*made, swapped, cpu);
+      EXPECT_EQ(wrong, "") << form.name << " (seed " << seed_ << ")"
+                           << fmt::format("\n  bytes {:02x}", fmt::join(made->code, " "));
+      if (!wrong.empty()) break;
+    }
+  }
+  EXPECT_GT(cpu.stage2_faults(), 5000);
 }
 
 } // namespace

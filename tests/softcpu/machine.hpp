@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
+#include <vector>
 
 namespace slat::test {
 
@@ -33,6 +34,10 @@ struct SmallMachine {
   }
 
   void code(std::initializer_list<int> bytes, std::uint64_t at = code_at) {
+    for (const int byte : bytes) ram[at++] = static_cast<std::byte>(byte);
+  }
+
+  void code(const std::vector<int>& bytes, std::uint64_t at = code_at) {
     for (const int byte : bytes) ram[at++] = static_cast<std::byte>(byte);
   }
 

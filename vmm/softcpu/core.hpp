@@ -73,6 +73,20 @@ template <std::unsigned_integral T> void set_register(Core& core, std::uint8_t a
   }
 }
 
+/// What these flags ask for at this privilege that there is not; nullptr: nothing.
+inline const char* unsupported_flags(const Core& core, std::uint64_t flags, std::uint64_t cpl) {
+  if ((flags & rflags_tf) != 0) return "single-stepping by the trap flag";
+  if (cpl == 3 && (flags & rflags_ac) != 0 && (core.state.cr0 & cr0_alignment_mask) != 0)
+    return "alignment checks";
+  return nullptr;
+}
+
+/// Sets all of RFLAGS. Translations that SMAP allowed because of AC go with it.
+inline void set_rflags(Core& core, std::uint64_t value) {
+  if ((core.state.system_flags & ~value & rflags_ac) != 0) core.memory.flush();
+  core.state.set_rflags(value);
+}
+
 /// A register by its number.
 template <std::unsigned_integral T> T get_gpr(const Core& core, Gpr number) {
   return static_cast<T>(core.state.gpr[number]);

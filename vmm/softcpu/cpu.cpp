@@ -86,7 +86,8 @@ Flow Cpu::execute() {
     flush_.poll([this] { core_.memory.flush(); });
     if (exit_requested_.load(std::memory_order_relaxed)) [[unlikely]]
       return Flow::next; // take_exit_request() acquires
-    if (core_.interrupt_shadow) [[unlikely]] {
+    const bool shadow = core_.interrupt_shadow;
+    if (shadow) [[unlikely]] {
       core_.interrupt_shadow = false;
     } else if (pending_interrupt_ && can_interrupt() && !log.replaying()) {
       const Fault event{*pending_interrupt_, false, 0, 0};
@@ -96,7 +97,11 @@ Flow Cpu::execute() {
     }
     Flow flow = Flow::next;
     const Block* block = fetch(flow);
-    if (block == nullptr) return flow;
+    if (block == nullptr) {
+      if (flow == Flow::stage2) core_.interrupt_shadow = shadow; // it has not begun
+      if (flow == Flow::fault) log.retire(); // its code went away: what devices answered is lost
+      return flow;
+    }
     const MicroOp* const first = block->ops.data();
     const MicroOp* op = first;
     if (log.replaying()) [[unlikely]] {
@@ -116,6 +121,7 @@ Flow Cpu::execute() {
         if (failed_ ||
             exit_requested_.load(std::memory_order_relaxed)) { // take_exit_request() acquires
           instructions_ += static_cast<std::uint64_t>(op - first);
+          if (op == first) core_.interrupt_shadow = shadow; // it has not begun
           core_.state.rip = op->rip();
           return Flow::next;
         }
@@ -127,6 +133,7 @@ Flow Cpu::execute() {
       instructions_ += op->length != 0 ? 1 : 0; // the end of a block is no instruction
       continue;
     }
+    if (flow == Flow::stage2 && op == first) core_.interrupt_shadow = shadow; // it starts again
     if (flow != Flow::halt) core_.state.rip = op->rip();
     return flow;
   }

@@ -10,6 +10,7 @@
 namespace slat::vmm::softcpu {
 
 inline constexpr std::uint64_t cr0_write_protect = 1U << 16;
+inline constexpr std::uint64_t cr0_alignment_mask = 1U << 18;
 inline constexpr std::uint64_t cr4_pge = 1U << 7;
 inline constexpr std::uint64_t cr4_fsgsbase = 1U << 16;
 inline constexpr std::uint64_t cr4_pcid = 1U << 17;
@@ -18,6 +19,9 @@ inline constexpr std::uint64_t cr4_smap = 1U << 21;
 inline constexpr std::uint64_t efer_syscall = 1U << 0;
 inline constexpr std::uint64_t efer_long_mode = 1U << 8;
 inline constexpr std::uint64_t efer_no_execute = 1U << 11;
+
+inline constexpr std::uint64_t debug_status_fixed = 0xffff0ff0, debug_control_fixed = 0x400;
+inline constexpr unsigned physical_address_bits = 46; // as CPUID says; those above are reserved
 
 enum Gpr : std::uint8_t { rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi };
 
@@ -50,7 +54,7 @@ struct CpuState {
   std::uint64_t pat = 0x0007040600070406;
   std::uint64_t sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
   std::uint64_t misc_enable = 1; // fast strings
-  std::array<std::uint64_t, 8> debug{};
+  std::array<std::uint64_t, 8> debug{0, 0, 0, 0, 0, 0, debug_status_fixed, debug_control_fixed};
   std::uint8_t cpl = 0;
 
   [[nodiscard]] std::uint64_t rflags() const { return system_flags | flags.get(); }

@@ -1,9 +1,11 @@
 #include "vmm/softcpu/cpuid.hpp"
 
+#include "vmm/softcpu/cpu_state.hpp"
+
 namespace slat::vmm::softcpu {
 
 CpuidTable software_cpuid(unsigned index, unsigned count, std::uint32_t tsc_khz) {
-  // Leaf 1 EDX: DE PSE TSC MSR PAE CX8 PGE CMOV CLFSH; ECX: CX16 PCID MOVBE POPCNT HYPERVISOR.
+  // Leaf 1 EDX: DE PSE TSC MSR PAE CX8 PGE CMOV; ECX: CX16 PCID MOVBE POPCNT HYPERVISOR.
   constexpr std::uint32_t edx1 =
       1U << 2 | 1U << 3 | 1U << 4 | 1U << 5 | 1U << 6 | 1U << 8 | 1U << 13 | 1U << 15;
   constexpr std::uint32_t ecx1 = 1U << 13 | 1U << 17 | 1U << 22 | 1U << 23 | 1U << 31;
@@ -20,7 +22,9 @@ CpuidTable software_cpuid(unsigned index, unsigned count, std::uint32_t tsc_khz)
       {0x40000000, {}, {tsc_khz != 0 ? 0x40000010U : 0x40000000U, 0, 0, 0}},
       {0x80000000, {}, {0x80000008, 0, 0, 0}},
       {0x80000001, {}, {0, 0, ecx81, edx81}},
-      {0x80000008, {}, {48U << 8 | 46U, 0, 0, 0}}, // linear and physical address bits
+      {0x80000008,
+       {},
+       {48U << 8 | physical_address_bits, 0, 0, 0}}, // linear and physical address bits
   };
   if (tsc_khz != 0) entries.push_back({0x40000010, {}, {tsc_khz, 0, 0, 0}});
   return CpuidTable(std::move(entries));

@@ -84,7 +84,10 @@ Flow read_descriptor(Core& core, std::uint16_t selector, SegmentValue& value, bo
   return Flow::next;
 }
 
-Flow enter_gate(Core& core, const Fault& event, bool software, std::uint64_t return_rip) {
+namespace {
+
+/// enter_gate() without EXT in error codes.
+Flow through_gate(Core& core, const Fault& event, bool software, std::uint64_t return_rip) {
   CpuState& state = core.state;
   Gate gate{};
   if (const Flow flow = read_gate(core, event.vector, software, gate); flow != Flow::next)
@@ -98,6 +101,7 @@ Flow enter_gate(Core& core, const Fault& event, bool software, std::uint64_t ret
   if (!is_code || code.dpl > state.cpl) return raise(core, vector_protection, gate.selector & ~3U);
   if (!present) return raise(core, vector_no_segment, gate.selector & ~3U);
   if (!code.long_mode) return unsupported(core, "an interrupt handler in 32-bit code");
+  if (!is_canonical(gate.offset, false)) return raise(core, vector_protection, 0);
   const bool conforming = (code.type & 4) != 0;
   const std::uint8_t cpl = conforming ? state.cpl : code.dpl;
 
@@ -114,7 +118,7 @@ Flow enter_gate(Core& core, const Fault& event, bool software, std::uint64_t ret
   for (std::size_t i = 0; i < (event.has_error ? 6U : 5U); ++i) {
     stack -= 8;
     if (!is_canonical(stack, false)) return raise(core, vector_stack, 0);
-    if (!core.memory.write_system(stack, 8, frame[i])) return system_failed(core);
+    if (!core.memory.write_frame(stack, 8, frame[i])) return system_failed(core);
   }
   if (cpl != state.cpl) { // a null selector of the new privilege
     state.segments[ss] = kernel_data;
@@ -129,6 +133,16 @@ Flow enter_gate(Core& core, const Fault& event, bool software, std::uint64_t ret
   state.rip = gate.offset;
   set_privilege(core, cpl);
   return Flow::jump;
+}
+
+} // namespace
+
+Flow enter_gate(Core& core, const Fault& event, bool software, std::uint64_t return_rip) {
+  const Flow flow = through_gate(core, event, software, return_rip);
+  if (flow == Flow::fault && !software && core.fault.has_error &&
+      core.fault.vector != vector_page_fault)
+    core.fault.error |= 1; // EXT: no instruction asked for it
+  return flow;
 }
 
 Flow deliver_fault(Core& core) {
@@ -150,10 +164,32 @@ Flow deliver_fault(Core& core) {
   }
 }
 
-Flow return_to(Core& core, std::uint16_t code, std::uint16_t stack, std::uint64_t rip,
-               std::uint64_t rsp_value) {
+namespace {
+
+/// The SS that a return to `cpl` loads.
+Flow read_stack_segment(Core& core, std::uint16_t selector, std::uint8_t cpl, SegmentValue& value) {
+  const std::uint32_t error = selector & ~3U;
+  if (error == 0) {
+    if (cpl == 3 || (selector & rpl_mask) != cpl) return raise(core, vector_protection, 0);
+    value = kernel_data;
+    value.selector = selector;
+    return Flow::next;
+  }
+  bool present = false;
+  if (const Flow flow = read_descriptor(core, selector, value, present); flow != Flow::next)
+    return flow;
+  const bool writable_data = value.code_or_data && (value.type & 10) == 2;
+  if (!writable_data || value.dpl != cpl || (selector & rpl_mask) != cpl)
+    return raise(core, vector_protection, error);
+  return present ? Flow::next : raise(core, vector_stack, error);
+}
+
+} // namespace
+
+Flow return_to(Core& core, std::uint16_t code, std::optional<std::uint16_t> stack,
+               std::uint64_t rip, std::uint64_t rsp_value) {
   CpuState& state = core.state;
-  SegmentValue code_value{}, stack_value{};
+  SegmentValue code_value{}, stack_value = state.segments[ss];
   bool present = false;
   const auto cpl = static_cast<std::uint8_t>(code & rpl_mask);
   if ((code & ~rpl_mask) == 0 || cpl < state.cpl) return raise(core, vector_protection, code & ~3U);
@@ -165,18 +201,9 @@ Flow return_to(Core& core, std::uint16_t code, std::uint16_t stack, std::uint64_
     return raise(core, vector_protection, code & ~3U);
   if (!present) return raise(core, vector_no_segment, code & ~3U);
   if (!code_value.long_mode) return unsupported(core, "a return to 32-bit code");
-  if ((stack & ~rpl_mask) == 0) {
-    if (cpl == 3) return raise(core, vector_protection, 0);
-    stack_value = kernel_data;
-    stack_value.selector = stack;
-  } else {
-    if (const Flow flow = read_descriptor(core, stack, stack_value, present); flow != Flow::next)
+  if (stack)
+    if (const Flow flow = read_stack_segment(core, *stack, cpl, stack_value); flow != Flow::next)
       return flow;
-    const bool writable_data = stack_value.code_or_data && (stack_value.type & 10) == 2;
-    if (!writable_data || stack_value.dpl != cpl || (stack & rpl_mask) != cpl)
-      return raise(core, vector_protection, stack & ~3U);
-    if (!present) return raise(core, vector_stack, stack & ~3U);
-  }
   if (!is_canonical(rip, false)) return raise(core, vector_protection, 0);
   state.segments[cs] = code_value;
   state.segments[ss] = stack_value;

@@ -4,6 +4,7 @@
 #include "vmm/softcpu/core.hpp"
 
 #include <cstdint>
+#include <optional>
 
 namespace slat::vmm::softcpu {
 
@@ -20,9 +21,10 @@ namespace slat::vmm::softcpu {
 [[nodiscard]] Flow read_descriptor(Core& core, std::uint16_t selector, SegmentValue& value,
                                    bool& present);
 
-/// Sets CS and SS for a return to `selector`'s privilege, 64-bit code only. Nothing is changed on failure.
-[[nodiscard]] Flow return_to(Core& core, std::uint16_t code, std::uint16_t stack, std::uint64_t rip,
-                             std::uint64_t rsp_value);
+/// Sets CS and SS for a return to the privilege in `code`, 64-bit code only. No `stack`: SS stays, for a far return
+/// to the same privilege. Nothing is changed on failure.
+[[nodiscard]] Flow return_to(Core& core, std::uint16_t code, std::optional<std::uint16_t> stack,
+                             std::uint64_t rip, std::uint64_t rsp_value);
 
 /// Sets the privilege: lookups are of it from now on.
 void set_privilege(Core& core, std::uint8_t cpl);

@@ -126,13 +126,11 @@ template <class T> Flow pop_flags(Core& core, const MicroOp& op) {
   if (sizeof(T) > 2) may |= rflags_ac | rflags_id;
   if (state.cpl == 0) may |= rflags_iopl;
   if (state.cpl <= (state.system_flags & rflags_iopl) >> 12) may |= rflags_if;
-  if ((value & may & rflags_tf) != 0) {
+  if (const char* what = unsupported_flags(core, value & may, state.cpl)) {
     state.gpr[rsp] -= sizeof(T);
-    return unsupported(core, "single-stepping by the trap flag");
+    return unsupported(core, what);
   }
-  const std::uint64_t before = state.system_flags;
-  state.set_rflags((state.rflags() & ~(may | rflags_rf)) | (value & may));
-  if (((before ^ state.system_flags) & rflags_ac) != 0) core.memory.flush(); // SMAP judged by it
+  set_rflags(core, (state.rflags() & ~(may | rflags_rf)) | (value & may));
   state.rip = op.next_rip;
   return Flow::jump;
 }

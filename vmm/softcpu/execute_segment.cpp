@@ -4,6 +4,7 @@
 
 #include "vmm/guest_walk.hpp"
 
+#include <optional>
 #include <utility>
 
 namespace slat::vmm::softcpu {
@@ -148,28 +149,32 @@ Flow iret(Core& core, const MicroOp&) {
   for (std::size_t i = 0; i < frame.size(); ++i)
     if (!core.memory.read<std::uint64_t>(state.gpr[rsp] + 8 * i, frame[i]))
       return stack_failed(core);
-  if ((frame[2] & rflags_tf) != 0) return unsupported(core, "single-stepping by the trap flag");
+  if (const char* what = unsupported_flags(core, frame[2], frame[1] & 3))
+    return unsupported(core, what);
   std::uint64_t may = rflags_arithmetic | rflags_df | rflags_nt | rflags_rf | rflags_ac | rflags_id;
   if (state.cpl == 0) may |= rflags_iopl;
   if (state.cpl <= (state.system_flags & rflags_iopl) >> 12) may |= rflags_if;
   const Flow flow = return_to(core, static_cast<std::uint16_t>(frame[1]),
                               static_cast<std::uint16_t>(frame[4]), frame[0], frame[3]);
-  if (flow == Flow::jump) state.set_rflags((state.rflags() & ~may) | (frame[2] & may));
+  if (flow == Flow::jump) set_rflags(core, (state.rflags() & ~may) | (frame[2] & may));
   return flow;
 }
 
 Flow far_return(Core& core, const MicroOp& op) {
   CpuState& state = core.state;
-  std::uint64_t rip, code, stack_pointer = 0, stack = state.segments[ss].selector;
+  std::uint64_t rip, code, outer_stack, stack;
   const std::uint64_t at = state.gpr[rsp];
   if (!core.memory.read<std::uint64_t>(at, rip) || !core.memory.read<std::uint64_t>(at + 8, code))
     return stack_failed(core);
-  stack_pointer = at + 16 + op.immediate;
-  if ((code & 3) > state.cpl && (!core.memory.read<std::uint64_t>(stack_pointer, stack_pointer) ||
-                                 !core.memory.read<std::uint64_t>(at + 24 + op.immediate, stack)))
+  const std::uint64_t behind = at + 16 + op.immediate; // the parameters
+  const auto selector = static_cast<std::uint16_t>(code);
+  if ((code & 3) <= state.cpl) return return_to(core, selector, std::nullopt, rip, behind);
+  if (!core.memory.read<std::uint64_t>(behind, outer_stack) ||
+      !core.memory.read<std::uint64_t>(behind + 8, stack))
     return stack_failed(core);
-  return return_to(core, static_cast<std::uint16_t>(code), static_cast<std::uint16_t>(stack), rip,
-                   stack_pointer);
+  // The outer stack has a copy of the parameters.
+  return return_to(core, selector, static_cast<std::uint16_t>(stack), rip,
+                   outer_stack + op.immediate);
 }
 
 Flow system_call(Core& core, const MicroOp& op) {
@@ -177,7 +182,7 @@ Flow system_call(Core& core, const MicroOp& op) {
   if ((state.efer & efer_syscall) == 0) return raise(core, vector_undefined);
   state.gpr[rcx] = op.next_rip;
   state.gpr[11] = state.rflags() & ~rflags_rf;
-  state.set_rflags(state.rflags() & ~(state.sfmask | rflags_rf));
+  set_rflags(core, state.rflags() & ~(state.sfmask | rflags_rf));
   const auto selector = static_cast<std::uint16_t>(state.star >> 32 & 0xfffc);
   state.segments[cs] = kernel_code;
   state.segments[cs].selector = selector;
@@ -193,8 +198,9 @@ Flow system_return(Core& core, const MicroOp& op) {
   if ((state.efer & efer_syscall) == 0) return raise(core, vector_undefined);
   if (op.size != 8) return unsupported(core, "sysret to 32-bit code");
   if (!is_canonical(state.gpr[rcx], false)) return raise(core, vector_protection, 0);
+  if (const char* what = unsupported_flags(core, state.gpr[11], 3)) return unsupported(core, what);
   constexpr std::uint64_t kept = 0x3c7fd7; // all flags but RF and VM
-  state.set_rflags(state.gpr[11] & kept);
+  set_rflags(core, state.gpr[11] & kept);
   const auto selector = static_cast<std::uint16_t>(state.star >> 48);
   state.segments[cs] = user_code;
   state.segments[cs].selector = static_cast<std::uint16_t>((selector + 16) | 3);

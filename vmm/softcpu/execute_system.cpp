@@ -7,10 +7,10 @@ namespace slat::vmm::softcpu {
 namespace {
 
 constexpr std::uint64_t cr4_tsd = 1U << 2;
+constexpr std::uint64_t cr4_debug_extensions = 1U << 3;
 constexpr std::uint64_t cr4_pae = 1U << 5;
-// VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT UMIP FSGSBASE PCIDE SMEP SMAP
-constexpr std::uint64_t cr4_known =
-    0x7ff | 1U << 11 | cr4_fsgsbase | cr4_pcid | cr4_smep | cr4_smap;
+// VME PVI TSD DE PSE PAE MCE PGE PCE OSFXSR OSXMMEXCPT FSGSBASE PCIDE SMEP SMAP
+constexpr std::uint64_t cr4_known = 0x7ff | cr4_fsgsbase | cr4_pcid | cr4_smep | cr4_smap;
 constexpr std::uint64_t cr3_keep = 1ULL << 63; // with PCIDs: do not flush
 constexpr std::uint64_t cr0_task_switched = 1U << 3;
 
@@ -51,8 +51,9 @@ Flow read_control(Core& core, const MicroOp& op) {
 
 Flow write_cr0(Core& core, std::uint64_t value) {
   constexpr std::uint64_t fixed = cr0_protection | cr0_paging;
+  if (value >> 32 != 0) return raise(core, vector_protection, 0);
   if ((value & fixed) != fixed) return unsupported(core, "leaving long mode by CR0");
-  core.state.cr0 = (value & UINT32_MAX) | 0x10; // ET
+  core.state.cr0 = value | 0x10; // ET
   core.memory.flush();
   return Flow::next;
 }
@@ -61,7 +62,7 @@ Flow write_cr3(Core& core, std::uint64_t value) {
   const bool pcids = (core.state.cr4 & cr4_pcid) != 0;
   const bool keep = pcids && (value & cr3_keep) != 0;
   if (pcids) value &= ~cr3_keep;
-  if (value >> 52 != 0) return raise(core, vector_protection, 0);
+  if (value >> physical_address_bits != 0) return raise(core, vector_protection, 0);
   core.state.cr3 = value;
   core.memory.space_changed();
   if (!keep) core.memory.flush_space(pcids ? value & page_offset_mask : 0);
@@ -104,16 +105,36 @@ Flow write_control(Core& core, const MicroOp& op) {
   return flow == Flow::next ? end_block(core, op) : flow;
 }
 
+/// DR4 and DR5 are other names of DR6 and DR7, unless CR4.DE is set: then they are nothing.
+bool find_debug(const Core& core, unsigned number, unsigned& found) {
+  const bool alias = number == 4 || number == 5;
+  found = alias ? number + 2 : number & 7;
+  return !alias || (core.state.cr4 & cr4_debug_extensions) == 0;
+}
+
 Flow read_debug(Core& core, const MicroOp& op) {
-  set_register<std::uint64_t>(core, op.dst, core.state.debug[op.src & 7]);
+  unsigned number = 0;
+  if (!find_debug(core, op.src, number)) return raise(core, vector_undefined);
+  set_register<std::uint64_t>(core, op.dst, core.state.debug[number]);
   return Flow::next;
 }
 
 /// Breakpoints are not supported, so DR7 may not switch one on.
 Flow write_debug(Core& core, const MicroOp& op) {
   const auto value = get_register<std::uint64_t>(core, op.src);
-  if (op.dst == 7 && (value & 0xff) != 0) return unsupported(core, "hardware breakpoints");
-  core.state.debug[op.dst & 7] = value;
+  unsigned number = 0;
+  if (!find_debug(core, op.dst, number)) return raise(core, vector_undefined);
+  if (number >= 6 && value >> 32 != 0) return raise(core, vector_protection, 0);
+  constexpr std::uint64_t enables = 0xff, general_detect = 1U << 13;
+  if (number == 7 && (value & (enables | general_detect)) != 0)
+    return unsupported(core, "hardware breakpoints");
+  std::uint64_t& to = core.state.debug[number];
+  if (number < 6)
+    to = value;
+  else if (number == 6)
+    to = (value & 0xe00f) | debug_status_fixed;
+  else
+    to = (value & 0xffff0000) | debug_control_fixed;
   return Flow::next;
 }
 
@@ -185,11 +206,8 @@ Flow set_interrupts(Core& core, const MicroOp& op) {
 
 template <bool Set> Flow change_ac(Core& core, const MicroOp&) {
   if (core.state.cpl != 0) return raise(core, vector_undefined);
-  if (Set)
-    core.state.system_flags |= rflags_ac;
-  else
-    core.state.system_flags &= ~rflags_ac;
-  core.memory.flush(); // entries were made by the old judgement
+  const std::uint64_t others = core.state.rflags() & ~rflags_ac;
+  set_rflags(core, Set ? others | rflags_ac : others);
   return Flow::next;
 }
 

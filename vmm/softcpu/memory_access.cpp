@@ -57,14 +57,18 @@ WalkResult MemoryAccess::walk(const WalkRequest& request) {
 }
 
 /// Translates one page and fills the TLB. `access` is what the instruction needs.
-bool MemoryAccess::resolve(std::uint64_t linear, Access access, bool user, Target& target) {
+bool MemoryAccess::resolve(std::uint64_t linear, Access access, Privilege privilege,
+                           Target& target) {
+  const bool user = privilege == Privilege::user;
   WalkRequest request{};
   request.linear = linear;
   request.cr0 = state_->cr0, request.cr3 = state_->cr3, request.cr4 = state_->cr4;
   request.efer = state_->efer;
   request.access = access;
   request.user = user;
-  request.smap_allowed = (state_->system_flags & rflags_ac) != 0;
+  // AC of ring 3 is not the kernel's.
+  request.smap_allowed = privilege == Privilege::supervisor && state_->cpl != 3 &&
+                         (state_->system_flags & rflags_ac) != 0;
   const WalkResult walk = this->walk(request);
   if (walk.outcome == WalkResult::Outcome::fault) {
     failure_ = Flow::fault;
@@ -98,7 +102,7 @@ std::byte* MemoryAccess::host_of(std::uint64_t linear, unsigned size, Access acc
     return nullptr;
   }
   Target target{};
-  if (!resolve(linear, access, tlb_ == &tlbs_->user, target)) return nullptr;
+  if (!resolve(linear, access, privilege(), target)) return nullptr;
   if (target.host == nullptr) failure_ = Flow::device;
   return target.host;
 }
@@ -160,27 +164,28 @@ bool MemoryAccess::write_part(const Target& target, unsigned size, std::uint64_t
   return external_.perform(access);
 }
 
-bool MemoryAccess::read_slow(std::uint64_t linear, unsigned size, Access intent, bool user,
-                             std::uint64_t& value) {
+bool MemoryAccess::read_slow(std::uint64_t linear, unsigned size, Access intent,
+                             Privilege privilege, std::uint64_t& value) {
   const auto first = static_cast<unsigned>(
       std::min<std::uint64_t>(size, page_bytes - (linear & page_offset_mask)));
   Target low{}, high{};
-  if (!resolve(linear, intent, user, low)) return false;
+  if (!resolve(linear, intent, privilege, low)) return false;
   if (first == size) return read_part(low, size, value);
-  if (!resolve(linear + first, intent, user, high)) return false;
+  if (!resolve(linear + first, intent, privilege, high)) return false;
   std::uint64_t rest = 0;
   if (!read_part(low, first, value) || !read_part(high, size - first, rest)) return false;
   value |= rest << 8 * first;
   return true;
 }
 
-bool MemoryAccess::write_slow(std::uint64_t linear, unsigned size, bool user, std::uint64_t value) {
+bool MemoryAccess::write_slow(std::uint64_t linear, unsigned size, Privilege privilege,
+                              std::uint64_t value) {
   const auto first = static_cast<unsigned>(
       std::min<std::uint64_t>(size, page_bytes - (linear & page_offset_mask)));
   Target low{}, high{};
-  if (!resolve(linear, Access::write, user, low)) return false;
+  if (!resolve(linear, Access::write, privilege, low)) return false;
   if (first == size) return write_part(low, size, value);
-  if (!resolve(linear + first, Access::write, user, high)) return false;
+  if (!resolve(linear + first, Access::write, privilege, high)) return false;
   // A device's part is asked for first: until it is served, nothing may be written.
   if (high.host == nullptr && !write_part(high, size - first, value >> 8 * first)) return false;
   if (!write_part(low, first, value)) return false;

@@ -51,7 +51,7 @@ class MemoryAccess {
       return true;
     }
     std::uint64_t slow = 0;
-    if (!read_slow(linear, sizeof(T), intent, tlb_ == &tlbs_->user, slow)) return false;
+    if (!read_slow(linear, sizeof(T), intent, privilege(), slow)) return false;
     value = static_cast<T>(slow);
     return true;
   }
@@ -61,7 +61,7 @@ class MemoryAccess {
       store_host<T>(host, value);
       return true;
     }
-    return write_slow(linear, sizeof(T), tlb_ == &tlbs_->user, value);
+    return write_slow(linear, sizeof(T), privilege(), value);
   }
 
   /// A locked read-modify-write; `old` is what was there.
@@ -84,13 +84,18 @@ class MemoryAccess {
   /// After host_of() gave nullptr: the address is a device's, and single accesses would be exits.
   [[nodiscard]] bool is_device(std::uint64_t) const { return failure_ == Flow::device; }
 
-  /// Reads and writes of the processor itself (descriptor tables, TSS, exception frames): supervisor's.
+  /// Reads and writes of the processor itself (descriptor tables, TSS): the supervisor's, and RFLAGS.AC does not help.
   [[nodiscard]] bool read_system(std::uint64_t linear, unsigned size, std::uint64_t& value) {
-    return read_slow(linear, size, Access::read, false, value);
+    return read_slow(linear, size, Access::read, Privilege::implicit, value);
   }
 
   [[nodiscard]] bool write_system(std::uint64_t linear, unsigned size, std::uint64_t value) {
-    return write_slow(linear, size, false, value);
+    return write_slow(linear, size, Privilege::implicit, value);
+  }
+
+  /// To the stack of a handler: the supervisor's, whoever was interrupted.
+  [[nodiscard]] bool write_frame(std::uint64_t linear, unsigned size, std::uint64_t value) {
+    return write_slow(linear, size, Privilege::supervisor, value);
   }
 
   /// Port access. `value` is what to write, or what was read.
@@ -114,6 +119,8 @@ class MemoryAccess {
     Tlb supervisor, user;
   };
 
+  enum class Privilege : std::uint8_t { supervisor, user, implicit };
+
   struct Target { // where an access goes
     std::byte* host;
     std::uint64_t gpa; // where host is nullptr: a device
@@ -130,10 +137,16 @@ class MemoryAccess {
 
   bool stage2_fault(std::uint64_t gpa, Access access);
   WalkResult walk(const WalkRequest& request);
-  bool resolve(std::uint64_t linear, Access access, bool user, Target& target);
-  bool read_slow(std::uint64_t linear, unsigned size, Access intent, bool user,
+
+  /// Of an instruction's own accesses.
+  [[nodiscard]] Privilege privilege() const {
+    return tlb_ == &tlbs_->user ? Privilege::user : Privilege::supervisor;
+  }
+
+  bool resolve(std::uint64_t linear, Access access, Privilege privilege, Target& target);
+  bool read_slow(std::uint64_t linear, unsigned size, Access intent, Privilege privilege,
                  std::uint64_t& value);
-  bool write_slow(std::uint64_t linear, unsigned size, bool user, std::uint64_t value);
+  bool write_slow(std::uint64_t linear, unsigned size, Privilege privilege, std::uint64_t value);
   bool read_part(const Target& target, unsigned size, std::uint64_t& value);
   bool write_part(const Target& target, unsigned size, std::uint64_t value);
 

@@ -12,7 +12,28 @@ constexpr std::uint32_t msr_tsc = 0x10, msr_apic_base = 0x1b, msr_microcode = 0x
                         msr_sfmask = 0xc0000084, msr_fs_base = 0xc0000100, msr_gs_base = 0xc0000101,
                         msr_kernel_gs_base = 0xc0000102, msr_tsc_aux = 0xc0000103;
 
-enum class Check : std::uint8_t { any, canonical };
+enum class Check : std::uint8_t { any, canonical, low_half, memory_types };
+
+/// Eight bytes of PAT: UC WC WT WP WB UC-.
+bool are_memory_types(std::uint64_t value) {
+  for (; value != 0; value >>= 8)
+    if ((value & 0xff) > 7 || (value & 0xff) == 2 || (value & 0xff) == 3) return false;
+  return true;
+}
+
+bool passes(Check check, std::uint64_t value) {
+  switch (check) {
+  case Check::canonical:
+    return is_canonical(value, false);
+  case Check::low_half:
+    return value >> 32 == 0;
+  case Check::memory_types:
+    return are_memory_types(value);
+  case Check::any:
+    break;
+  }
+  return true;
+}
 
 struct Register {
   std::uint64_t CpuState::* field = nullptr;
@@ -32,7 +53,7 @@ Register find(std::uint32_t number) {
   case msr_misc_enable:
     return {&CpuState::misc_enable};
   case msr_pat:
-    return {&CpuState::pat};
+    return {&CpuState::pat, Check::memory_types};
   case msr_star:
     return {&CpuState::star};
   case msr_lstar:
@@ -44,7 +65,7 @@ Register find(std::uint32_t number) {
   case msr_kernel_gs_base:
     return {&CpuState::kernel_gs_base, Check::canonical};
   case msr_tsc_aux:
-    return {&CpuState::tsc_aux};
+    return {&CpuState::tsc_aux, Check::low_half};
   default:
     return {};
   }
@@ -103,8 +124,7 @@ bool write_msr(CpuState& state, std::uint32_t number, std::uint64_t value) {
     break;
   }
   const Register found = find(number);
-  if (found.field == nullptr) return false;
-  if (found.check == Check::canonical && !is_canonical(value, false)) return false;
+  if (found.field == nullptr || !passes(found.check, value)) return false;
   state.*found.field = value;
   return true;
 }

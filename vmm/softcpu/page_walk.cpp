@@ -48,6 +48,7 @@ bool allowed(const WalkRequest& request, std::uint64_t rights) {
 
 bool has_reserved_bits(std::uint64_t entry, unsigned level, std::uint64_t efer) {
   if ((entry & pte_no_execute) != 0 && (efer & efer_no_execute) == 0) return true;
+  if ((entry & pte_address) >> physical_address_bits != 0) return true;
   if ((entry & pte_large) == 0 || level == 1) return false;
   if (level == 4) return true;
   const std::uint64_t below = (1ULL << (12 + 9 * (level - 1))) - 1;
