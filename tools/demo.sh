@@ -18,8 +18,9 @@ the release preset, boots the guest hello, and runs `slat stress --storm zap`.
   -h, --help     this text
 
 Exit codes: 0 PASS, 1 a wrong verdict, 64 wrong options, 69 something is missing
-here, 77 no permission; otherwise slat's own (slat --help). Reads and writes of
-/dev/kvm and userfaultfd are needed: run as root where this user may not.
+here, 77 no permission; otherwise slat's own (slat --help).
+The guests run on KVM where /dev/kvm and userfaultfd can be used (run as root
+where this user may not), else on software vCPUs.
 HELP
 }
 

@@ -114,7 +114,7 @@ install_packages "$packages"
 writable_directory "$results"
 rm -f "$results"/*.log "$results"/*.xml
 [[ -r /dev/kvm && -w /dev/kvm ]] ||
-  step "note: no access to /dev/kvm, so tests that boot guests will be skipped"
+  step "note: no access to /dev/kvm, so tests that boot guests on KVM will be skipped"
 
 times=()
 for preset in "${presets[@]}"; do

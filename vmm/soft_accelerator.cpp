@@ -12,16 +12,35 @@ namespace slat::vmm {
 
 namespace {
 
-/// Of this host's TSC, which software vCPUs show. Measured once: good to a thousandth or so.
+struct Instant {
+  std::chrono::steady_clock::time_point time;
+  std::uint64_t ticks;
+};
+
+/// Clock and TSC at the same moment: of some readings the one that was interrupted the least.
+Instant now() {
+  using Clock = std::chrono::steady_clock;
+  Instant best{};
+  auto least = Clock::duration::max();
+  for (int i = 0; i < 20; ++i) {
+    const auto before = Clock::now();
+    const std::uint64_t ticks = __rdtsc();
+    const auto after = Clock::now();
+    if (after - before >= least) continue;
+    least = after - before;
+    best = {before + least / 2, ticks};
+  }
+  return best;
+}
+
+/// Of this host's TSC, which software vCPUs show. Measured once.
 std::uint32_t host_tsc_khz() {
   static const std::uint32_t khz = [] {
-    using Clock = std::chrono::steady_clock;
-    const auto start = Clock::now();
-    const std::uint64_t first = __rdtsc();
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    const std::uint64_t ticks = __rdtsc() - first;
-    return std::uint32_t(double(ticks) /
-                         std::chrono::duration<double, std::milli>(Clock::now() - start).count());
+    const Instant first = now();
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const Instant last = now();
+    return std::uint32_t(double(last.ticks - first.ticks) /
+                         std::chrono::duration<double, std::milli>(last.time - first.time).count());
   }();
   return khz;
 }

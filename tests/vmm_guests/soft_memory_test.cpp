@@ -1,4 +1,5 @@
 // Software vCPUs over our own stage-2: what a shootdown may and may not wait for (I36, I37), and faults.
+#include "lock_count.hpp"
 #include "mmu/stage2/checker.hpp"
 #include "vmm/boot_tables.hpp"
 #include "vmm/layout.hpp"
@@ -96,6 +97,22 @@ TEST_F(SoftMemoryTest, FaultsEndInTheTableWithAccessedAndDirty) {
   ASSERT_TRUE(ram->read(b, std::as_writable_bytes(std::span(&found, 1))));
   EXPECT_EQ(found, 77u);
   EXPECT_EQ(memory->fault_count(), cpu.stage2_faults());
+}
+
+TEST_F(SoftMemoryTest, FaultOnAPresentPageTakesNoLock) {
+  if (!test::lock_count_works()) GTEST_SKIP() << "a sanitizer has the locks";
+  program({0x48, 0x8b, 0x06, 0x48, 0x89, 0x07, 0xf4}); // mov rax,[rsi]; mov [rdi],rax; hlt
+  Cpu& cpu = add_vcpu();
+  ASSERT_TRUE(std::holds_alternative<kvm::Hlt>(cpu.run()));
+  for (const Gpa at : {code, a, b}) advise(at, mmu::page_size, Advice::dontneed);
+  cpu.state().rip = code;
+  const std::uint64_t faults = cpu.stage2_faults();
+  const std::uint64_t locks = test::locks_taken();
+  ASSERT_TRUE(std::holds_alternative<kvm::Hlt>(cpu.run()));
+  EXPECT_EQ(cpu.stage2_faults(), faults + 3);
+  // The baseline design is the one with a lock: once for each fault.
+  const std::uint64_t allowed = ram->mm().vma_lock() == mmu::VmaLockDesign::mmap_lock ? 3 : 0;
+  EXPECT_EQ(test::locks_taken() - locks, allowed);
 }
 
 TEST_F(SoftMemoryTest, WhatIsNoMemoryIsADevice) {
