@@ -1,5 +1,7 @@
 #include "vmm/storm.hpp"
 
+#include "mmu/stage2/stage2_reshape.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <chrono>
@@ -7,47 +9,149 @@
 
 namespace slat::vmm {
 
-ZapStorm::ZapStorm(GuestRam& ram, const StormOptions& options)
-    : ram_(&ram), options_(options), thread_([this] { run(); }) {
+namespace {
+
+constexpr std::array<std::string_view, storm_kinds> names = {
+    "zap", "pageout", "cold", "notifier", "dirty", "split", "collapse"};
+constexpr std::size_t most_sleepers = 4;
+
+} // namespace
+
+std::string_view name(StormKind kind) {
+  return names[std::size_t(kind)];
+}
+
+std::optional<StormKind> storm_kind(std::string_view name) {
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found == names.end()) return std::nullopt;
+  return StormKind(found - names.begin());
+}
+
+/// A subscriber that takes its time now and then, as one that waits for a device does.
+class Storm::Sleeper final : public mmu::Notifier {
+ public:
+  explicit Sleeper(std::uint64_t seed) : state_(seed) {}
+
+  bool invalidate_range_start(const mmu::NotifierRange& range) override {
+    if (range.blockable) nap();
+    return true;
+  }
+
+  void invalidate_range_end(const mmu::NotifierRange& range) override {
+    if (range.blockable) nap();
+  }
+
+ private:
+  void nap() {
+    // Callbacks run on several threads: any mixture of their numbers is as good.
+    const std::uint64_t next =
+        state_.fetch_add(0x9e3779b97f4a7c15, std::memory_order_relaxed) * 0xbf58476d1ce4e5b9;
+    if (next >> 60 == 0) std::this_thread::sleep_for(std::chrono::microseconds(next >> 32 & 127));
+  }
+
+  std::atomic<std::uint64_t> state_;
+};
+
+Storm::Storm(GuestRam& ram, SoftMemory* memory, const StormOptions& options)
+    : ram_(&ram), memory_(memory), options_(options), thread_([this] { run(); }) {
   pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
 
-ZapStorm::~ZapStorm() {
+Storm::~Storm() {
   (void)finish();
 }
 
-const std::string& ZapStorm::finish() {
+std::uint64_t Storm::ranges() const {
+  std::uint64_t sum = 0;
+  for (const auto& count : counts_) sum += count.load(std::memory_order_relaxed); // a sum
+  return sum;
+}
+
+const std::string& Storm::finish() {
   stopping_.store(true, std::memory_order_relaxed); // only a wish
   if (thread_.joinable()) thread_.join();
   return error_;
 }
 
-void ZapStorm::run() {
+void Storm::run() {
   using Clock = std::chrono::steady_clock;
   std::mt19937_64 random(options_.seed);
-  const unsigned size_bits = unsigned(std::bit_width(options_.max_pages));
   const auto period = std::chrono::nanoseconds(1'000'000'000 / std::max(1u, options_.rate));
   auto next = Clock::now();
   while (!stopping_.load(std::memory_order_relaxed)) { // see finish()
-    const auto regions = ram_->regions();
-    const GuestRam::Region& region = regions[random() % regions.size()];
-    const std::uint64_t pages = region.gpa.size >> mmu::page_shift;
-    const std::uint64_t wanted = (std::uint64_t(1) << (random() % size_bits)) + (random() % 3);
-    const std::uint64_t count = std::min({wanted, options_.max_pages, pages});
-    const std::uint64_t first = random() % (pages - count + 1);
-    auto done = ram_->mm().advise(region.guest_view + (first << mmu::page_shift),
-                                  count << mmu::page_shift, mmu::Advice::dontneed);
-    if (!done) {
-      error_ = done.error().message;
-      return;
+    const StormKind kind = options_.kinds.size() == 1
+                               ? options_.kinds[0]
+                               : options_.kinds[random() % options_.kinds.size()];
+    if (auto done = act(kind, pick(random), random); !done) {
+      error_ = std::string(name(kind)) + ": " + done.error().message;
+      break;
     }
-    ranges_.fetch_add(1, std::memory_order_relaxed); // a sum
+    counts_[std::size_t(kind)].fetch_add(1, std::memory_order_relaxed); // a sum
     // Behind schedule is not made up for: a rate, not a quota.
     next = std::max(next + period, Clock::now());
     while (!stopping_.load(std::memory_order_relaxed) && Clock::now() < next)
       std::this_thread::sleep_for(
           std::min<std::chrono::nanoseconds>(next - Clock::now(), std::chrono::milliseconds(20)));
   }
+  for (const auto& sleeper : sleepers_) ram_->mm().notifiers().unregister_notifier(*sleeper);
+}
+
+Storm::Range Storm::pick(std::mt19937_64& random) const {
+  const auto regions = ram_->regions();
+  const GuestRam::Region& region = regions[random() % regions.size()];
+  const unsigned size_bits = unsigned(std::bit_width(options_.max_pages));
+  const std::uint64_t pages = region.gpa.size >> mmu::page_shift;
+  const std::uint64_t wanted = (std::uint64_t(1) << (random() % size_bits)) + (random() % 3);
+  const std::uint64_t count = std::min({wanted, options_.max_pages, pages});
+  return {&region, random() % (pages - count + 1), count};
+}
+
+mmu::Result<void> Storm::act(StormKind kind, const Range& range, std::mt19937_64& random) {
+  mmu::AddressSpace& mm = ram_->mm();
+  switch (kind) {
+  case StormKind::zap:
+    return mm.advise(range.view(), range.bytes(), mmu::Advice::dontneed);
+  case StormKind::pageout:
+    return mm.advise(range.view(), range.bytes(), mmu::Advice::pageout);
+  case StormKind::cold:
+    return mm.advise(range.view(), range.bytes(), mmu::Advice::cold);
+  case StormKind::notifier:
+    return come_and_go(random);
+  case StormKind::dirty:
+    read_dirty(range);
+    return {};
+  case StormKind::split:
+    return memory_->table().split_range(range.gpa(), range.gpa() + range.bytes());
+  case StormKind::collapse:
+    // Most are not alike, or overtaken: that is as it should be.
+    (void)memory_->table().collapse(range.gpa(), range.view(), 2, mm.notifiers().sequence());
+    return {};
+  case StormKind::last_:
+    break;
+  }
+  return {};
+}
+
+mmu::Result<void> Storm::come_and_go(std::mt19937_64& random) {
+  mmu::NotifierChain& notifiers = ram_->mm().notifiers();
+  if (sleepers_.size() == most_sleepers || (!sleepers_.empty() && random() % 2 == 0)) {
+    std::swap(sleepers_[random() % sleepers_.size()], sleepers_.back());
+    notifiers.unregister_notifier(*sleepers_.back());
+    sleepers_.pop_back();
+    return {};
+  }
+  auto sleeper = std::make_unique<Sleeper>(random());
+  if (auto ok = notifiers.register_notifier(*sleeper); !ok) return ok;
+  sleepers_.push_back(std::move(sleeper));
+  return {};
+}
+
+void Storm::read_dirty(const Range& range) {
+  constexpr std::uint64_t aligned = 64 << mmu::page_shift;
+  const std::uint64_t start = range.gpa() / aligned * aligned;
+  const std::uint64_t end = (range.gpa() + range.bytes() + aligned - 1) / aligned * aligned;
+  dirty_bits_.assign((end - start) / aligned, 0);
+  memory_->table().read_dirty(start, end, dirty_bits_);
 }
 
 } // namespace slat::vmm

@@ -1,50 +1,106 @@
-// Storm: a host that takes guest memory away while the guest runs, as reclaim, balloons and migration would.
+// Storm: a host that does to guest memory while the guest runs what reclaim, balloons, migration and their like do.
+// Every byte must be there whenever the guest looks.
 #pragma once
 
 #include "mmu/address_space.hpp"
 #include "vmm/error.hpp"
 #include "vmm/guest_ram.hpp"
+#include "vmm/soft_memory.hpp"
 
+#include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <random>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <vector>
 
 namespace slat::vmm {
 
-struct StormOptions {
-  std::uint64_t seed = 1;
-  unsigned rate = 1000;          // ranges a second
-  std::uint64_t max_pages = 512; // of one range; sizes are log-uniform from 1
+enum class StormKind : unsigned {
+  zap,      // out of the guest view and every stage-2; the data stays
+  pageout,  // the same, and the host is asked to reclaim it
+  cold,     // not accessed lately: the aging bits are cleared
+  notifier, // subscribers come and go, and sleep in their callbacks
+  dirty,    // our stage-2: the dirty log is read and cleaned
+  split,    // our stage-2: huge leaves become small ones
+  collapse, // our stage-2: small leaves become huge ones, where they can
+  last_,
 };
 
-/// `zap`: random ranges of the guest view are discarded; every page must come back with its data.
-class ZapStorm {
- public:
-  /// Starts at once. The RAM outlives it.
-  ZapStorm(GuestRam& ram, const StormOptions& options);
-  /// Ends and joins.
-  ~ZapStorm();
-  ZapStorm(const ZapStorm&) = delete;
-  ZapStorm& operator=(const ZapStorm&) = delete;
+inline constexpr std::size_t storm_kinds = std::size_t(StormKind::last_);
 
-  /// Ranges done so far.
-  [[nodiscard]] std::uint64_t ranges() const {
-    return ranges_.load(std::memory_order_relaxed);
-  } // a sum
+[[nodiscard]] std::string_view name(StormKind kind);
+
+/// By its name; empty if there is none such.
+[[nodiscard]] std::optional<StormKind> storm_kind(std::string_view name);
+
+/// Whether it takes our own stage-2 (SoftMemory).
+[[nodiscard]] constexpr bool needs_soft_memory(StormKind kind) {
+  return kind >= StormKind::dirty;
+}
+
+struct StormOptions {
+  std::uint64_t seed = 1;
+  unsigned rate = 1000;          // ranges a second, of all kinds together
+  std::uint64_t max_pages = 512; // of one range; sizes are log-uniform from 1
+  std::vector<StormKind> kinds = {
+      StormKind::zap}; // each range is of one of them, by chance; not empty
+};
+
+class Storm {
+ public:
+  /// Starts at once. `ram` and `memory` outlive it; `memory` may be nullptr if no kind needs it.
+  Storm(GuestRam& ram, SoftMemory* memory, const StormOptions& options);
+  /// Ends and joins.
+  ~Storm();
+  Storm(const Storm&) = delete;
+  Storm& operator=(const Storm&) = delete;
+
+  /// Ranges done so far, of all kinds or of one.
+  [[nodiscard]] std::uint64_t ranges() const;
+
+  [[nodiscard]] std::uint64_t ranges(StormKind kind) const {
+    return counts_[std::size_t(kind)].load(std::memory_order_relaxed); // a sum
+  }
 
   /// Ends the storm, and gives the error that had ended it before; empty if there was none.
   [[nodiscard]] const std::string& finish();
 
  private:
+  struct Range {
+    const GuestRam::Region* region;
+    std::uint64_t first; // page of the region
+    std::uint64_t count;
+
+    [[nodiscard]] std::uintptr_t view() const {
+      return region->guest_view + (first << mmu::page_shift);
+    }
+
+    [[nodiscard]] Gpa gpa() const { return region->gpa.start + (first << mmu::page_shift); }
+
+    [[nodiscard]] std::uint64_t bytes() const { return count << mmu::page_shift; }
+  };
+
+  class Sleeper;
+
   void run();
+  [[nodiscard]] Range pick(std::mt19937_64& random) const;
+  mmu::Result<void> act(StormKind kind, const Range& range, std::mt19937_64& random);
+  mmu::Result<void> come_and_go(std::mt19937_64& random);
+  void read_dirty(const Range& range);
 
   GuestRam* ram_;
+  SoftMemory* memory_;
   const StormOptions options_;
   std::atomic<bool> stopping_{false};
-  std::atomic<std::uint64_t> ranges_{0};
-  std::string error_; // written by the thread, read after the join
+  std::array<std::atomic<std::uint64_t>, storm_kinds> counts_{};
+  std::string error_;                              // written by the thread, read after the join
+  std::vector<std::unique_ptr<Sleeper>> sleepers_; // of the thread
+  std::vector<std::uint64_t> dirty_bits_;          // the same
   std::thread thread_;
 };
 

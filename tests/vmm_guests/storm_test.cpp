@@ -74,7 +74,8 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
                                .serial = log.sink()});
   ASSERT_TRUE(machine);
   const std::uint64_t before = machine->counters().sum(Counter::invalidate_count);
-  ZapStorm storm(machine->ram(), {.seed = 7, .rate = 2000, .max_pages = 1024});
+  Storm storm(machine->ram(), machine->accelerator().soft_memory(),
+              {.seed = 7, .rate = 2000, .max_pages = 1024});
   ASSERT_TRUE(machine->start());
   ASSERT_TRUE(wait_until_running(*machine));
   std::this_thread::sleep_for(std::chrono::seconds(1));
@@ -99,7 +100,8 @@ TEST_F(MachineStorm, RemovalElsewhereWhileTheGuestRuns) {
   ASSERT_TRUE(machine);
   GuestRam& ram = machine->ram();
   const std::uintptr_t view = ram.guest_view_of(spare).value();
-  ZapStorm storm(ram, {.seed = 3, .rate = 500, .max_pages = 2048});
+  Storm storm(ram, machine->accelerator().soft_memory(),
+              {.seed = 3, .rate = 500, .max_pages = 2048});
   ASSERT_TRUE(machine->start());
   std::uint64_t rounds = 0;
   const std::array<std::byte, 4> mark{std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};

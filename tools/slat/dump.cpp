@@ -5,11 +5,11 @@
 #include "slat/machine_options.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
+#include "slat/storm_option.hpp"
 #include "vmm/layout.hpp"
 #include "vmm/memory_picture.hpp"
 #include "vmm/printable.hpp"
 #include "vmm/stage2_dump.hpp"
-#include "vmm/storm.hpp"
 
 #include <cerrno>
 #include <cstdio>
@@ -88,8 +88,13 @@ int dump_stage2(const DumpOptions& options) {
   };
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
-  std::optional<vmm::ZapStorm> storm;
-  if (!options.storm.empty()) storm.emplace((*machine)->ram(), vmm::StormOptions{});
+  std::optional<vmm::Storm> storm;
+  if (!options.storm.empty()) {
+    auto kinds = parse_storm(options.storm, true);
+    if (!kinds) return report(kinds.error());
+    storm.emplace((*machine)->ram(), (*machine)->accelerator().soft_memory(),
+                  vmm::StormOptions{.kinds = std::move(*kinds)});
+  }
 
   const auto due = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                       std::chrono::duration<double>(options.after));
@@ -132,10 +137,7 @@ void add_dump(CLI::App& program, Command& run) {
   command->add_option("--after", options->after, "When to look: seconds after the start")
       ->capture_default_str()
       ->check(CLI::Range(0.0, 86400.0));
-  command
-      ->add_option("--storm", options->storm,
-                   "What the host does to the guest's memory meanwhile: zap")
-      ->check(CLI::IsMember({"zap"}));
+  add_storm_option(*command, options->storm);
   command
       ->add_option("--picture", options->picture,
                    "Draw guest memory into this file: resident, mapped, young, dirty, huge")

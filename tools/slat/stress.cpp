@@ -9,6 +9,7 @@
 #include "slat/progress.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
+#include "slat/storm_option.hpp"
 #include "vmm/layout.hpp"
 #include "vmm/storm.hpp"
 
@@ -153,7 +154,7 @@ int exit_code_of(const RunResult& result) {
 
 std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
                           const guest::Mailbox& mailbox, const RunResult& result, double elapsed,
-                          const std::string& storm_error) {
+                          const vmm::Storm* storm, const std::string& storm_error) {
   const GuestProgress guest = read_progress(mailbox);
   const mmu::Counters& counters = machine.counters();
   const mmu::Histogram latency = machine.accelerator().fault_latency_ns();
@@ -179,6 +180,10 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
                                                  microseconds(latency.percentile(0.99))));
   row("retries, waits", fmt::format("{}, {}", sum(mmu::Counter::fault_retry_count),
                                     sum(mmu::Counter::fault_wait_count)));
+  if (storm != nullptr)
+    for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
+      if (const std::uint64_t ranges = storm->ranges(vmm::StormKind(i)); ranges != 0)
+        row(fmt::format("storm: {}", vmm::name(vmm::StormKind(i))), std::to_string(ranges));
   row("invalidations", std::to_string(sum(mmu::Counter::invalidate_count)));
   row("pages invalidated", std::to_string(sum(mmu::Counter::invalidated_pages)));
   row("VMM memory (KiB)", std::to_string(vmm_resident_bytes() / 1024));
@@ -202,8 +207,15 @@ int stress(const StressOptions& options) {
   };
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
-  std::optional<vmm::ZapStorm> storm;
-  if (!options.storm.empty()) storm.emplace((*machine)->ram(), options.storm_options);
+  std::optional<vmm::Storm> storm;
+  if (!options.storm.empty()) {
+    vmm::SoftMemory* const soft = (*machine)->accelerator().soft_memory();
+    auto kinds = parse_storm(options.storm, soft != nullptr);
+    if (!kinds) return report(kinds.error());
+    vmm::StormOptions storm_options = options.storm_options;
+    storm_options.kinds = std::move(*kinds);
+    storm.emplace((*machine)->ram(), soft, storm_options);
+  }
   Watcher watcher(**machine, options.passes != 0 ? 0 : options.seconds);
   auto result = run_machine(**machine, std::chrono::milliseconds(200), [&] { watcher.tick(); });
   const double elapsed = watcher.elapsed();
@@ -226,7 +238,9 @@ int stress(const StressOptions& options) {
   std::FILE* const out = json ? stderr : stdout;
   fmt::print(out, "{}", serial);
   if (!result->end.report.empty()) fmt::print(stderr, "{}", result->end.report);
-  fmt::print(out, "{}", verdict_table(options, **machine, *mailbox, *result, elapsed, storm_error));
+  fmt::print(out, "{}",
+             verdict_table(options, **machine, *mailbox, *result, elapsed,
+                           storm ? &*storm : nullptr, storm_error));
   if (digest)
     fmt::print(out, "  {:<28} {:>20}\n", "digest of tested memory",
                fmt::format("{:016x}", *digest));
@@ -244,6 +258,10 @@ int stress(const StressOptions& options) {
     stats["verified_page_count"] = guest.verified;
     stats["access_count"] = guest.accesses;
     stats["mismatch_count"] = guest.mismatches;
+    if (storm)
+      for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
+        stats["storm_ranges"][std::string(vmm::name(vmm::StormKind(i)))] =
+            storm->ranges(vmm::StormKind(i));
     if (digest) {
       stats["memory_digest"] = fmt::format("{:016x}", *digest);
       stats["mailbox_digest"] = fmt::format("{:016x}", mailbox_digest(*mailbox));
@@ -285,8 +303,7 @@ void add_stress(CLI::App& program, Command& run) {
       ->add_option("--corrupt", o.corrupt,
                    "Damage memory on purpose, once: the verdict must be FAIL")
       ->check(CLI::IsMember({"zeroed", "stale", "lost", "foreign", "corrupt", "counter"}));
-  command->add_option("--storm", o.storm, "What the host does to the guest's memory meanwhile: zap")
-      ->check(CLI::IsMember({"zap"}));
+  add_storm_option(*command, o.storm);
   command->add_option("--storm-rate", o.storm_options.rate, "Ranges a second")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));

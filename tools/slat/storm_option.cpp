@@ -1,0 +1,71 @@
+#include "slat/storm_option.hpp"
+
+#include "vmm/printable.hpp"
+
+#include <fmt/format.h>
+#include <string_view>
+
+namespace slat::tool {
+
+namespace {
+
+/// Calls `function(word)` for each of "a,b,c"; ends early with what it returns, if that is not empty.
+template <class Function> std::string each_word(std::string_view words, Function function) {
+  while (!words.empty()) {
+    const std::string_view word = words.substr(0, words.find(','));
+    words.remove_prefix(std::min(words.size(), word.size() + 1));
+    if (std::string wrong = function(word); !wrong.empty()) return wrong;
+  }
+  return {};
+}
+
+std::string known_kinds() {
+  std::string list;
+  for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
+    list += fmt::format("{}, ", vmm::name(vmm::StormKind(i)));
+  return list + "all";
+}
+
+} // namespace
+
+void add_storm_option(CLI::App& command, std::string& kinds) {
+  command
+      .add_option(
+          "--storm", kinds,
+          fmt::format("What the host does to the guest's memory meanwhile, one or more with "
+                      "commas: {}; dirty, split and collapse take --accel soft",
+                      known_kinds()))
+      ->type_name("KINDS")
+      ->check(CLI::Validator(
+          [](std::string& words) {
+            return each_word(words, [](std::string_view word) {
+              return word == "all" || vmm::storm_kind(word)
+                         ? std::string()
+                         : fmt::format("no storm '{}'; there are {}", vmm::printable(word),
+                                       known_kinds());
+            });
+          },
+          "", "storm"));
+}
+
+vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds, bool soft) {
+  std::vector<vmm::StormKind> result;
+  const std::string wrong = each_word(kinds, [&](std::string_view word) {
+    if (word == "all") {
+      for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
+        if (soft || !needs_soft_memory(vmm::StormKind(i))) result.push_back(vmm::StormKind(i));
+      return std::string();
+    }
+    const vmm::StormKind kind = vmm::storm_kind(word).value();
+    if (needs_soft_memory(kind) && !soft)
+      return fmt::format("--storm {}: the stage-2 tables are the kernel's here; use --accel soft",
+                         word);
+    result.push_back(kind);
+    return std::string();
+  });
+  if (!wrong.empty()) return vmm::fail(vmm::Errc::invalid_argument, 0, wrong);
+  if (result.empty()) return vmm::fail(vmm::Errc::invalid_argument, 0, "--storm: no kind is named");
+  return result;
+}
+
+} // namespace slat::tool
