@@ -25,9 +25,12 @@ tl::unexpected<Error> open_failed(const std::string& path, int err) {
                             path, os_error_text(err)));
   case EACCES:
   case EPERM:
-    return fail(Errc::no_permission, err,
-                fmt::format("{}: {}; add this user to group kvm and log in again, or run as root",
-                            path, os_error_text(err)));
+    return fail(
+        Errc::no_permission, err,
+        fmt::format(
+            "{}: {}; run as root, let this user in (group kvm, or setfacl -m u:$USER:rw), or "
+            "use --accel soft",
+            path, os_error_text(err)));
   default:
     return call_failed(fmt::format("open {}", path), err);
   }
@@ -41,9 +44,12 @@ Result<System> System::open(const std::string& path) {
 
   const int version = retry_ioctl(fd, KVM_GET_API_VERSION, 0);
   if (version < 0)
-    return fail(Errc::not_supported, -version,
-                fmt::format("{}: not a KVM device ({}); give the path of /dev/kvm", path,
-                            os_error_text(-version)));
+    return fail(
+        Errc::not_supported, -version,
+        fmt::format(
+            "{}: not a KVM device ({}); the usual one is /dev/kvm (--kvm-device), and --accel "
+            "soft needs none",
+            path, os_error_text(-version)));
   if (version != KVM_API_VERSION)
     return fail(Errc::not_supported, 0,
                 fmt::format("{}: KVM API version {}, but {} is needed; use Linux 6.1 or later",

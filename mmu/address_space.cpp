@@ -96,7 +96,7 @@ template <class D> AddressSpaceOf<D>::~AddressSpaceOf() {
 
 void AddressSpace::wait_for_page_owners(const VmaViews& views, bool fillers_too,
                                         std::uint64_t clear) {
-  // The invalidator's half of DESIGN 7: the range's begin() has fenced, so a fault that locks a
+  // The invalidator's half of install.hpp: the range's begin() has fenced, so a fault that locks a
   // page from now on sees the range; those that locked one before are waited for. New fills cannot
   // begin: the VMA is write-locked, and a speculative claim does not commit.
   for (const VmaView& view : views) {

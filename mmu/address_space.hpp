@@ -1,6 +1,6 @@
 // AddressSpace: the guest views of one machine (the kernel's mm_struct): VMAs, the mm lock, the
 // notifier chain. This is its face; AddressSpaceOf<Design> behind it is made of one of the four
-// designs of DESIGN 5.
+// designs of vma_lock/.
 //
 // Lock order, outermost first:  mm lock > VMA locks > notifier chain (gate, SRCU section) > page
 // locks. A fault holds a VMA without the mm lock and lets it go before anything that sleeps; a page

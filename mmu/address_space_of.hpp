@@ -1,4 +1,4 @@
-// AddressSpaceOf<Design>: an address space made of one of the designs of DESIGN 5. Only what makes
+// AddressSpaceOf<Design>: an address space made of one of the designs of vma_lock/. Only what makes
 // address spaces includes this; everybody else uses the face.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Counters and latency histograms of one machine (DESIGN 10). Names carry their unit. Counting is
+// Counters and latency histograms of one machine. Names carry their unit. Counting is
 // a load and a store on a cache line of the thread's own; sums are made on reading and are exact
 // only when nothing moves.
 #pragma once

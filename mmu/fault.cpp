@@ -1,4 +1,4 @@
-// Step by step (DESIGN 4). Nothing sleeps under a VMA lock, and nothing is installed without the
+// Step by step. Nothing sleeps under a VMA lock, and nothing is installed without the
 // check under the page lock that no range in progress covers it and none has ended since step 2.
 #include "mmu/fault.hpp"
 
@@ -163,7 +163,7 @@ template <class D> class Attempt {
       if (page != page_) backing_->word(page).finish_fill(to);
   }
 
-  /// Two phases around a system call: the page locks are the FROZEN entries of DESIGN 7.
+  /// Two phases around a system call: the page locks are the FROZEN entries of install.hpp.
   FaultResult install() {
     if (!backing_->word(page_).try_lock_present())
       return backing_->word(page_).read().owned() ? FaultResult::wait : FaultResult::retry;

@@ -1,4 +1,4 @@
-// Two-phase install into a table that hardware or another walker reads at any time (DESIGN 7).
+// Two-phase install into a table that hardware or another walker reads at any time.
 //
 //   fault        (1) CAS old -> FROZEN  (2) fence, staleness check  (3) CAS FROZEN -> final, or back
 //   invalidator  begin() bumps the count and fences; then exchange(entry, empty) on every entry in

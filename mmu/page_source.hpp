@@ -1,4 +1,4 @@
-// PageSource: where the content of an empty page comes from (DESIGN 3).
+// PageSource: where the content of an empty page comes from.
 #pragma once
 
 #include <cstddef>

@@ -23,7 +23,7 @@
 // `filling` and `locked` are two forms of one ownership and exclude each other: whoever waits for
 // one waits for both. The lock bit is the "PT lock" of this project. No notifier callback and no
 // fill runs while it is held, and while it plays FROZEN for an install that is a system call, an
-// invalidator of the range waits for it (DESIGN 7).
+// invalidator of the range waits for it.
 //
 // Orderings. Lock, claim and every wait's exit are acquire; unlock and finish are release on the
 // same word, so all that the last owner did to the page happens before the next owner. A waiter

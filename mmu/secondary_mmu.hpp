@@ -1,4 +1,4 @@
-// What mmu/ needs from outside to make its decisions take effect (DESIGN 2).
+// What mmu/ needs from outside to make its decisions take effect.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // TypeStableCache<T>: objects that may be reused at once, but only as a T, until a grace period has
-// passed (the kernel's SLAB_TYPESAFE_BY_RCU). DESIGN 6.
+// passed (the kernel's SLAB_TYPESAFE_BY_RCU).
 //
 // A reader that holds a stale pointer inside an RCU section therefore always looks at some T, and
 // finds out with T's own lock word whether it is still the one it wanted. So constructor state

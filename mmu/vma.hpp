@@ -74,7 +74,7 @@ template <template <class> class Field> struct VmaFields {
 
 template <class T> using PlainField = T;
 
-/// A VMA held for reading by a fault: what DESIGN 5 calls a ticket. What it takes to hold one, and
+/// A VMA held for reading by a fault: a ticket. What it takes to hold one, and
 /// what may be done with it, is the design's to say.
 struct VmaTicket {
   void* vma = nullptr;

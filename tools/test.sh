@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds and runs every test in every preset, and ends in a table and in CTest's own summaries.
+# Builds and runs every test in the presets asked for, and ends in a table and in CTest's own summaries.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=packages.sh
 . "$(dirname "${BASH_SOURCE[0]}")/packages.sh"

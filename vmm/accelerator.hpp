@@ -1,4 +1,4 @@
-// Accelerator: what executes a machine's vCPUs, and the stage-2 behind its memory: KVM or software (DESIGN 9).
+// Accelerator: what executes a machine's vCPUs, and the stage-2 behind its memory: KVM or software.
 #pragma once
 
 #include "mmu/histogram.hpp"

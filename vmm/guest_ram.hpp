@@ -1,5 +1,5 @@
 // GuestRam: the guest's memory. Each range of guest physical addresses is one memfd, seen twice: by the guest view,
-// which KVM maps and userfaultfd guards, and by the host view, which nothing guards (DESIGN 3).
+// which KVM maps and userfaultfd guards, and by the host view, which nothing guards.
 #pragma once
 
 #include "mmu/address_space.hpp"

@@ -100,7 +100,7 @@ VcpuExit KvmVcpu::other(const kvm::Exit& exit, std::uint64_t sequence_before) {
 
 VcpuExit KvmVcpu::memory_fault(const kvm::MemoryFault& fault, std::uint64_t sequence_before) {
   mmu::InvalidateSeq& sequence = ram_->mm().notifiers().sequence();
-  // A range in progress, or one that ended since the guest was entered, explains it (DESIGN 9).
+  // A range in progress, or one that ended since the guest was entered, explains it.
   if (fault.os_error == EFAULT &&
       (sequence.count() != 0 || sequence.snapshot() != sequence_before)) {
     ram_->mm().counters().add(mmu::Counter::efault_count);

@@ -42,8 +42,8 @@ Result<void> Machine::open_host() {
   accelerator_ = std::move(*accelerator);
   if (config_.cpus < 1 || config_.cpus > accelerator_->max_vcpus())
     return fail(Errc::invalid_argument, 0,
-                fmt::format("--cpus {}: {} allows 1 to {} here", config_.cpus, accelerator_->name(),
-                            accelerator_->max_vcpus()));
+                fmt::format("--cpus {}: {} allows 1 to {} vCPUs here; give fewer", config_.cpus,
+                            accelerator_->name(), accelerator_->max_vcpus()));
   ended_fd_ = kvm::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (ended_fd_.get() < 0)
     return fail(

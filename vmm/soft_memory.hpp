@@ -1,5 +1,5 @@
 // SoftMemory: slat's own stage-2 behind software vCPUs. The counterpart of memslots, userfaultfd and fault service:
-// here the table is ours, and a vCPU takes its faults in its own thread (DESIGN 9).
+// here the table is ours, and a vCPU takes its faults in its own thread.
 //
 //   translate()   Stage2Table::access(): a lockless walk that sets A and D      in guest mode
 //   fault()       handle_mm_fault(), which installs into the table              out of guest mode

@@ -1,5 +1,5 @@
 // UffdMmu: KVM's stage-2 as a SecondaryMmu. KVM maps what the guest view maps, so installing is a UFFDIO_CONTINUE on
-// the guest view; the kernel's own mmu notifiers carry every zap of it into KVM (DESIGN 9).
+// the guest view; the kernel's own mmu notifiers carry every zap of it into KVM.
 #pragma once
 
 #include "kvm/userfaultfd.hpp"

@@ -88,7 +88,7 @@ std::optional<VcpuEnd> VcpuThread::handle(const VcpuExit& exit) {
 }
 
 // An access to RAM that arrives as MMIO is a fault that the kernel's emulator could not resolve: perform it through
-// the fault path and go on (DESIGN 9). Where that fails too the guest must not see made-up bytes.
+// the fault path and go on. Where that fails too the guest must not see made-up bytes.
 
 std::optional<VcpuEnd> VcpuThread::mmio_read(const kvm::MmioRead& access) {
   std::fill(access.data.begin(), access.data.end(),

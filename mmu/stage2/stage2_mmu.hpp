@@ -31,7 +31,7 @@ template <class F> class Stage2Mmu final : public SecondaryMmu, public Notifier 
 
   /// See SecondaryMmu. The pages are locked, so no range over them that changes anything can have
   /// ended since the caller's check: what is left to ask, between the two phases, is whether one has
-  /// begun (DESIGN 7).
+  /// begun.
   [[nodiscard]] InstallResult install(std::uintptr_t address, std::size_t pages,
                                       bool writable) override;
 

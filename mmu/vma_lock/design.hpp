@@ -1,4 +1,4 @@
-// The four designs by name, and what each of them has to offer. DESIGN 5.
+// The four designs by name, and what each of them has to offer.
 //
 // A design is an object, one for each address space, that holds the mm lock, the tree of VMAs and
 // whatever the design needs besides; AddressSpaceOf<Design> and the fault path are templates over

@@ -1,5 +1,5 @@
 // mmap-lock, the baseline: one reader/writer lock for the whole address space. A fault holds it for
-// reading while it needs the VMA; nothing is lockless. DESIGN 5, design 1.
+// reading while it needs the VMA; nothing is lockless. Design 1.
 #pragma once
 
 #include "mmu/range_tree.hpp"

@@ -1,5 +1,5 @@
 // Per-VMA locks: a fault finds its VMA under RCU and locks that VMA alone. Binds a lock that lives in
-// the VMA (VmaRwsem, VmaRefcount) to the tree and the type-stable cache. DESIGN 5, designs 3 and 4.
+// the VMA (VmaRwsem, VmaRefcount) to the tree and the type-stable cache. Designs 3 and 4.
 //
 // A VMA found under RCU may be dead, recycled inside this mm, or recycled into another mm by the time
 // it is locked. The lock tells the first and the last; the bounds, checked under it, the second (I01).

@@ -1,6 +1,6 @@
 // Speculative page faults: a fault looks its VMA up and copies its fields without any lock, and
 // commits once it owns the page, if nothing has changed. Binds SpfVma and the red-black tree to an
-// address space. DESIGN 5, design 2.
+// address space. Design 2.
 //
 // A VMA's life: allocated > live, and in the tree > dead, and out of it > an SRCU grace period > the
 // tree's reference is put > the last fault's reference is put > freed, and its backing released.

@@ -1,6 +1,6 @@
 // spf: what a speculative page fault needs of a VMA and of the tree: sequences, a reference count
 // and a sign of life, but no lock. After the kernel's speculative page fault series (Peter Zijlstra,
-// Laurent Dufour; never merged). DESIGN 5, design 2.
+// Laurent Dufour; never merged). Design 2.
 //
 // A fault, inside an SRCU section:
 //   mm_seq read_begin; walk; get_not_zero(); mm_seq read_retry

@@ -1,5 +1,5 @@
 // VmaRbTree<T>: the VMAs of an mm by address, for speculative faults: a red-black tree through the
-// VMAs themselves, guarded by a seqlock (mm_seq). DESIGN 5, design 2.
+// VMAs themselves, guarded by a seqlock (mm_seq). Design 2.
 //
 // A reader under SRCU:
 //   seq = mm_seq().read_begin();  find();  take a reference;  mm_seq().read_retry(*seq): again

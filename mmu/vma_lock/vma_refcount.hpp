@@ -1,5 +1,5 @@
 // vma-refcount: the per-VMA lock as one reference count, the form on which the kernel settled (6.15
-// and later; include/linux/mmap_lock.h and mm/mmap_lock.c have the same words). DESIGN 5, design 4.
+// and later; include/linux/mmap_lock.h and mm/mmap_lock.c have the same words). Design 4.
 //
 // vm_refcnt  0 detached | 1 attached | 1+n attached, n readers | + vm_exclude: readers kept out
 //

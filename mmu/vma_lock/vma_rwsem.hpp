@@ -1,5 +1,5 @@
 // vma-rwsem: the per-VMA lock as a reader/writer semaphore inside the VMA, the kernel's first form
-// (6.4 to 6.14; include/linux/mm.h and mm/memory.c have the same words). DESIGN 5, design 3.
+// (6.4 to 6.14; include/linux/mm.h and mm/memory.c have the same words). Design 3.
 //
 // vm_lock  n: n readers inside | + writer: a writer is inside, or waits for the n to leave; no
 //          reader gets in

@@ -1,8 +1,10 @@
 // slat boot with hello.elf: the guest's words, exit codes and crashes come out as they should.
 #include "slat.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 namespace slat::test {
 namespace {
@@ -86,6 +88,21 @@ TEST_F(Boot, TakesABareMemorySizeToo) {
   const Ended ended =
       run_slat({"boot", "--kernel", hello_image(), "--cmdline", "exit=7", "--memory", "32M"});
   EXPECT_EQ(ended.exit_code, 7);
+}
+
+TEST(BootSoft, SaysThatItsOutputIsLost) {
+  ProcessOptions full = slat_process(boot_hello("exit=0", {"--accel", "soft"}));
+  full.prepare = [] { return dup2(open("/dev/full", O_WRONLY), STDOUT_FILENO) == STDOUT_FILENO; };
+  const Ended ended = Process(full).finish();
+  EXPECT_EQ(ended.exit_code, 71);
+  EXPECT_THAT(ended.err, HasSubstr("standard output cannot be written: No space left"));
+
+  // Closed: no file of ours may get its number.
+  ProcessOptions closed = slat_process(boot_hello("exit=0", {"--accel", "soft"}));
+  closed.prepare = [] { return close(STDOUT_FILENO) == 0; };
+  const Ended quiet = Process(closed).finish();
+  EXPECT_EQ(quiet.exit_code, 0);
+  EXPECT_EQ(quiet.err, "");
 }
 
 TEST_F(Boot, EndsWhereNobodyReadsItsOutput) {

@@ -60,13 +60,30 @@ TEST(DumpStage2, ShowsWhatAGuestLeavesThatEndsEarly) {
   EXPECT_THAT(ended.out, HasSubstr("stage-2 table"));
 }
 
+TEST(DumpStage2, EndsLikeItsGuestAndShowsTheTableAllTheSame) {
+  const Ended crashed =
+      run_slat(dump({"--kernel", hello_image(), "--cmdline", "crash=triple", "--after", "60"}));
+  EXPECT_EQ(crashed.exit_code, 70);
+  EXPECT_THAT(crashed.err, HasSubstr("triple fault"));
+  EXPECT_THAT(crashed.out, HasSubstr("stage-2 table"));
+  Process process(slat_process(dump({"--after", "600", "--cmdline", "order=mix"})));
+  ASSERT_TRUE(process.wait_for_output("memstress"));
+  process.send(SIGINT);
+  const Ended interrupted = process.finish();
+  EXPECT_EQ(interrupted.exit_code, 130);
+  EXPECT_THAT(interrupted.err, HasSubstr("interrupted before --after 600"));
+  EXPECT_THAT(interrupted.out, HasSubstr("stage-2 table"));
+}
+
 TEST(DumpStage2, RefusesWhatItCannotDo) {
+  EXPECT_THAT(run_slat(dump({"--after", "nan"})),
+              refused(64, {"'nan' is not a number of seconds"}));
+  EXPECT_THAT(run_slat(dump({"--lines", "-1"})), refused(64, {"--lines"}));
   EXPECT_THAT(run_slat(dump({"--accel", "kvm"})), refused(64, {"--accel soft"}));
   EXPECT_THAT(run_slat(dump({"--picture", "memory.png"})), refused(64, {"memory.png", "SVG"}));
   EXPECT_THAT(run_slat(dump({"--after", "-1"})), refused(64, {"--after"}));
-  const Ended unwritable = run_slat(dump({"--after", "0", "--picture", "/nonexistent/a.svg"}));
-  EXPECT_EQ(unwritable.exit_code, 71);
-  EXPECT_THAT(unwritable.err, HasSubstr("/nonexistent/a.svg: cannot write it: No such file"));
+  EXPECT_THAT(run_slat(dump({"--after", "600", "--picture", "/nonexistent/a.svg"})),
+              refused(71, {"/nonexistent/a.svg: cannot write it: No such file"}));
 }
 
 } // namespace

@@ -45,6 +45,38 @@ TEST(StressSoft, PassesUnderAZapStormWithoutKvm) {
   EXPECT_EQ(stats.value("uffd_minor_count", 1), 0);
 }
 
+TEST(StressSoft, PassesUnderAllStormsAtOnceWithHugeLeaves) {
+  const Ended ended =
+      run_slat(stress({"--accel", "soft", "--seconds", "3", "--storm", "all", "--storm-rate",
+                       "2000", "--fault-around", "512", "--stats", "json"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  const auto stats = nlohmann::json::parse(ended.out, nullptr, false);
+  ASSERT_TRUE(stats.is_object()) << ended.out;
+  EXPECT_EQ(stats.value("mismatch_count", 1), 0);
+  for (const char* kind : {"zap", "pageout", "cold", "notifier", "dirty", "split", "collapse"})
+    EXPECT_GT(stats["storm_ranges"].value(kind, 0), 0) << kind;
+}
+
+TEST_F(Stress, PassesUnderAllStormsThatKvmHas) {
+  const Ended ended = run_slat(
+      stress({"--accel", "kvm", "--seconds", "2", "--storm", "all", "--storm-rate", "2000"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, ContainsRegex("storm: notifier +[1-9]"));
+  EXPECT_THAT(ended.out, testing::Not(HasSubstr("storm: split")));
+}
+
+TEST(StressOptions, ThatMakeNoSenseAreRefusedBeforeTheGuestStarts) {
+  EXPECT_THAT(run_slat({"stress", "--accel", "kvm", "--storm", "dirty"}),
+              testing::AnyOf(refused(64, {"--storm dirty", "--accel soft"}), refused(69, {"kvm"}),
+                             refused(77, {"kvm"})));
+  EXPECT_THAT(run_slat({"stress", "--storm", "zap,rain"}), refused(64, {"'rain'", "notifier"}));
+  EXPECT_THAT(run_slat({"stress", "--storm", ","}), refused(64, {"no storm ''"}));
+  EXPECT_THAT(run_slat({"stress", "--storm-rate", "5"}), refused(64, {"--storm"}));
+  EXPECT_THAT(run_slat({"stress", "--passes", "0"}), refused(64, {"--passes"}));
+  EXPECT_THAT(run_slat({"stress", "--mib", "0"}), refused(64, {"--mib"}));
+  EXPECT_THAT(run_slat({"stress", "--cpus", "61"}), refused(64, {"--cpus 61", "60"}));
+}
+
 TEST(StressSoft, FindsTheStalePageThatTheGuestPlants) {
   const Ended ended = run_slat(
       stress({"--accel", "soft", "--seconds", "2", "--storm", "zap", "--corrupt", "stale"}));

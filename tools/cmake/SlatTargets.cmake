@@ -1,5 +1,5 @@
 # One static library per folder. A folder's headers are reached as "folder/file.hpp" through a private include
-# root that holds that folder alone, so an include that crosses the table of DESIGN section 2 does not compile.
+# root that holds that folder alone, so an include that crosses the layers (tools/check_includes.sh) does not compile.
 #   slat_library(mmu SOURCES ... DEPENDS ...)
 function(slat_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})

@@ -110,9 +110,8 @@ void print_table(const std::vector<Cell>& cells) {
     }
     fmt::print("\n");
   }
-  fmt::print(
-      "\nmmap-lock: operations per second, median. The others: ratio to it in the same round,\n"
-      "median ~ half the spread.\n");
+  fmt::print("\nmmap-lock: operations per second, median. The others: ratio to it in the same\n"
+             "round, median ~ half the spread.\n");
   std::map<std::string_view, std::string_view> legend;
   for (const Cell& cell : cells) legend[to_string(cell.workload)] = describe(cell.workload);
   for (const auto& [name, text] : legend) fmt::print("  {:<10} {}\n", name, text);

@@ -191,7 +191,10 @@ int run_bench(const Options& options) {
   stop.store(true, std::memory_order_relaxed); // only a wish
   worker.join();
   if (!result) return report(result.error());
-  if (result->signal) return 128 + *result->signal;
+  if (result->signal) {
+    fmt::print(stderr, "slat: bench uffd: interrupted, nothing to report\n");
+    return 128 + *result->signal;
+  }
   if (!complete) {
     fmt::print(stderr, "slat: the guest ended before the benchmark\n{}", result->end.report);
     return exit_guest_crashed;

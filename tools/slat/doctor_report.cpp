@@ -34,7 +34,7 @@ bool is_missing(const Check& check) {
 }
 
 std::string why_not_linux(const HostFacts& facts, bool own_guests) {
-  if (!own_guests) return "something that slat needs is missing, see above";
+  if (!own_guests) return "something that guests on KVM need is missing, see above";
   if (kvm::runs_kernel_mode_natively(facts.kvm.flavour)) return {};
   if (facts.kvm.flavour == kvm::Flavour::pvm)
     return "this KVM (pvm) emulates ring 0 and lacks instructions that Linux uses there";

@@ -18,6 +18,7 @@
 #include <fmt/format.h>
 #include <memory>
 #include <optional>
+#include <unistd.h>
 
 namespace slat::tool {
 
@@ -36,24 +37,46 @@ struct DumpOptions {
   std::size_t lines = 200;
 };
 
-/// Errors: invalid_argument, host_failed.
-vmm::Result<void> write_picture(const std::string& path, const std::string& svg) {
-  std::FILE* const file = std::fopen(path.c_str(), "we");
-  bool good = file != nullptr;
-  if (good) good = std::fwrite(svg.data(), 1, svg.size(), file) == svg.size();
-  int error = good ? 0 : errno;
-  if (file != nullptr && std::fclose(file) != 0 && good) {
-    error = errno;
-    good = false;
+/// The file of the picture: opened before the guest starts, so that nobody waits for a refusal; written at the end.
+class PictureFile {
+ public:
+  explicit PictureFile(std::string path) : path_(std::move(path)) {}
+
+  ~PictureFile() {
+    if (file_ != nullptr) std::fclose(file_);
   }
-  if (good) return {};
-  return vmm::fail(vmm::Errc::host_failed, error,
-                   fmt::format("--picture {}: cannot write it: {}; name another file",
-                               vmm::printable(path), std::strerror(error)));
-}
+
+  PictureFile(const PictureFile&) = delete;
+  PictureFile& operator=(const PictureFile&) = delete;
+
+  /// Keeps what is in it. Errors: no_permission, host_failed.
+  vmm::Result<void> open() {
+    file_ = std::fopen(path_.c_str(), "ae");
+    return file_ != nullptr ? vmm::Result<void>() : failed(errno);
+  }
+
+  /// Errors: host_failed.
+  vmm::Result<void> write(const std::string& svg) {
+    const bool good = ftruncate(fileno(file_), 0) == 0 &&
+                      std::fwrite(svg.data(), 1, svg.size(), file_) == svg.size() &&
+                      std::fflush(file_) == 0;
+    return good ? vmm::Result<void>() : failed(errno);
+  }
+
+ private:
+  vmm::Result<void> failed(int error) {
+    const bool refused = error == EACCES || error == EPERM || error == EROFS;
+    return vmm::fail(refused ? vmm::Errc::no_permission : vmm::Errc::host_failed, error,
+                     fmt::format("--picture {}: cannot write it: {}; name another file",
+                                 vmm::printable(path_), std::strerror(error)));
+  }
+
+  const std::string path_;
+  std::FILE* file_ = nullptr;
+};
 
 /// The table as text on standard output, and the picture; the guest may run meanwhile.
-vmm::Result<void> sample(vmm::Machine& machine, const DumpOptions& options) {
+vmm::Result<void> sample(vmm::Machine& machine, const DumpOptions& options, PictureFile& picture) {
   vmm::SoftMemory& memory = *machine.accelerator().soft_memory();
   fmt::print(
       "{}", vmm::stage2_text(memory.table(), {.exact = options.exact, .max_lines = options.lines}));
@@ -64,8 +87,7 @@ vmm::Result<void> sample(vmm::Machine& machine, const DumpOptions& options) {
       "slat dump stage2: {}, {} vCPU(s){}", options.kernel.empty() ? "memstress" : options.kernel,
       options.machine.cpus, options.storm.empty() ? "" : ", storm " + options.storm);
   const std::string time = fmt::format("{:%Y-%m-%d %H:%M:%S} UTC", fmt::gmtime(std::time(nullptr)));
-  return write_picture(options.picture,
-                       vmm::memory_picture_svg(map, {.title = title, .time = time}));
+  return picture.write(vmm::memory_picture_svg(map, {.title = title, .time = time}));
 }
 
 int dump_stage2(const DumpOptions& options) {
@@ -86,6 +108,9 @@ int dump_stage2(const DumpOptions& options) {
   config->serial = [](std::span<const char> bytes) {
     std::fwrite(bytes.data(), 1, bytes.size(), stderr);
   };
+  PictureFile picture(options.picture);
+  if (!options.picture.empty())
+    if (auto ok = picture.open(); !ok) return report(ok.error());
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   std::optional<vmm::Storm> storm;
@@ -101,21 +126,31 @@ int dump_stage2(const DumpOptions& options) {
   std::optional<vmm::Result<void>> sampled;
   auto result = run_machine(**machine, std::chrono::milliseconds(10), [&] {
     if (sampled || Clock::now() < due) return;
-    sampled = sample(**machine, options);
+    sampled = sample(**machine, options, picture);
     (*machine)->request_stop();
   });
   if (!result) return report(result.error());
-  if (result->signal) return 128 + *result->signal;
   if (!sampled) {
-    fmt::print(stderr, "slat: the guest ended before --after {}; this is what it left\n{}",
-               options.after, result->end.report);
-    sampled = sample(**machine, options);
+    fmt::print(stderr, "slat: {} before --after {}; this is what the guest left\n{}",
+               result->signal ? "interrupted" : "the guest ended", options.after,
+               result->end.report);
+    sampled = sample(**machine, options, picture);
   }
   if (!*sampled) return report(sampled->error());
   if (options.machine.stats_format() == StatsFormat::text)
     fmt::print("{}", stats_text(collect_stats(**machine)));
   else if (options.machine.stats_format() == StatsFormat::json)
     fmt::print("{}\n", collect_stats(**machine).dump());
+  if (result->signal) return 128 + *result->signal;
+  switch (result->end.reason) {
+  case vmm::MachineEnd::Reason::crashed:
+    return exit_guest_crashed;
+  case vmm::MachineEnd::Reason::halted:
+    return exit_guest_halted;
+  case vmm::MachineEnd::Reason::exited: // with whatever code: it was looked at, not judged
+  case vmm::MachineEnd::Reason::stopped:
+    break;
+  }
   return exit_success;
 }
 
@@ -132,11 +167,23 @@ void add_dump(CLI::App& program, Command& run) {
       "stage2", "The live stage-2 table of a guest on software vCPUs, as text and as a picture");
   command->add_option("--kernel", options->kernel, "The image; default: the built-in memstress")
       ->type_name("FILE");
-  command->add_option("--cmdline", options->command_line, "Command line for the guest")
+  command
+      ->add_option("--cmdline", options->command_line,
+                   "Command line for the guest; of memstress by default: order=mix quiet")
       ->type_name("TEXT");
   command->add_option("--after", options->after, "When to look: seconds after the start")
       ->capture_default_str()
-      ->check(CLI::Range(0.0, 86400.0));
+      ->type_name("SECONDS")
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            double value = -1;
+            const bool number = CLI::detail::lexical_cast(text, value);
+            return number && value >= 0 && value <= 86400 // not a NaN either
+                       ? std::string()
+                       : fmt::format("'{}' is not a number of seconds from 0 to 86400",
+                                     vmm::printable(text));
+          },
+          ""));
   add_storm_option(*command, options->storm);
   command
       ->add_option("--picture", options->picture,
@@ -151,7 +198,9 @@ void add_dump(CLI::App& program, Command& run) {
           "FILE.svg"));
   command->add_flag("--exact", options->exact,
                     "A line for each run of equal accessed and dirty bits");
-  command->add_option("--lines", options->lines, "Ranges shown at most")->capture_default_str();
+  command->add_option("--lines", options->lines, "Ranges shown at most")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 1'000'000));
   options->machine.add_to(*command);
   command->footer(exit_code_help);
   command->callback([options, &run] { run = [options] { return dump_stage2(*options); }; });

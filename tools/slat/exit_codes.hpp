@@ -50,7 +50,7 @@ inline constexpr const char* exit_code_help = R"(Exit codes:
   1        slat stress, slat bench: the run found something wrong
   64       wrong options
   65       not a bootable image
-  66       no such file
+  66       no such file, or not a regular one
   69       the host lacks something (see `slat doctor`)
   70       the guest crashed
   71       a system call failed
@@ -58,6 +58,7 @@ inline constexpr const char* exit_code_help = R"(Exit codes:
   75       a limit of the host
   77       no permission
   130, 143 interrupted by SIGINT (Ctrl-C) or SIGTERM
+  141      nobody reads standard output any more (SIGPIPE)
 )";
 
 } // namespace slat::tool

@@ -12,9 +12,7 @@
 namespace slat::tool {
 
 void MachineOptions::add_to(CLI::App& command) {
-  command
-      .add_option("--memory", memory,
-                  "Guest RAM, like size=256M: suffixes K, M, G and T, a multiple of 4K")
+  command.add_option("--memory", memory, "Guest RAM, like size=256M: 4M to 64G, a multiple of 4K")
       ->capture_default_str()
       ->type_name("size=SIZE");
   command.add_option("--cpus", cpus, "Virtual CPUs; the most depends on the host")

@@ -13,12 +13,16 @@ namespace {
 /// One line about what is wrong with the command line. CLI11 names neither a command that it does not know nor those
 /// that there are.
 std::string complaint(const CLI::App& program, const CLI::ParseError& error) {
-  if (!program.get_subcommands().empty()) return slat::vmm::printable(error.what());
+  const CLI::App* at = &program;
+  while (!at->get_subcommands().empty()) at = at->get_subcommands().front();
   std::vector<std::string> names;
-  for (const CLI::App* command : program.get_subcommands({})) names.push_back(command->get_name());
-  const std::vector<std::string> rest = program.remaining();
-  if (rest.empty()) return fmt::format("no command; give one of {}", fmt::join(names, ", "));
-  return fmt::format("unknown {} '{}'; the commands are {}",
+  for (const CLI::App* command : at->get_subcommands({})) names.push_back(command->get_name());
+  if (names.empty()) return slat::vmm::printable(error.what());
+  const std::string whose = at == &program ? "" : at->get_name() + ": ";
+  const std::vector<std::string> rest = program.remaining(true);
+  if (rest.empty())
+    return fmt::format("{}no command; give one of {}", whose, fmt::join(names, ", "));
+  return fmt::format("{}unknown {} '{}'; the commands are {}", whose,
                      rest.front().substr(0, 1) == "-" ? "option" : "command",
                      slat::vmm::printable(rest.front()), fmt::join(names, ", "));
 }
@@ -27,6 +31,7 @@ std::string complaint(const CLI::App& program, const CLI::ParseError& error) {
 
 int main(int argc, char** argv) {
   using namespace slat::tool;
+  open_standard_streams();
   block_signals();
   CLI::App program("slat: a small VMM on a hypervisor-style guest memory manager", "slat");
   program.set_version_flag("--version", "slat " SLAT_VERSION);
@@ -46,8 +51,13 @@ int main(int argc, char** argv) {
   } catch (const CLI::CallForVersion& version) {
     return program.exit(version);
   } catch (const CLI::ParseError& error) { // CLI11's only way to say no
-    fmt::print(stderr, "slat: {} (see `slat --help`)\n", complaint(program, error));
+    std::string command = "slat";
+    for (const CLI::App* at = &program; !at->get_subcommands().empty();) {
+      at = at->get_subcommands().front();
+      command += " " + at->get_name();
+    }
+    fmt::print(stderr, "slat: {} (see `{} --help`)\n", complaint(program, error), command);
     return exit_usage;
   }
-  return run();
+  return finish_stdout(run());
 }

@@ -1,8 +1,13 @@
 #include "slat/run.hpp"
 
+#include "slat/exit_codes.hpp"
+
+#include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/signalfd.h>
@@ -11,6 +16,8 @@
 namespace slat::tool {
 
 namespace {
+
+std::atomic<int> stdout_error{0}; // errno of the first write that failed, about
 
 sigset_t ending_signals() {
   sigset_t set;
@@ -65,9 +72,30 @@ vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseco
 void write_stdout(std::span<const char> bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
-    if (count < 0 && errno != EINTR && errno != EAGAIN) return; // nowhere to say it
+    if (count < 0 && errno != EINTR && errno != EAGAIN) {
+      stdout_error.store(errno,
+                         std::memory_order_relaxed); // a number, read when the threads have ended
+      return;
+    }
     if (count > 0) bytes = bytes.subspan(std::size_t(count));
   }
+}
+
+void open_standard_streams() {
+  int fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO)
+    fd = open("/dev/null", O_RDWR); // the lowest free one each time
+  if (fd > STDERR_FILENO) close(fd);
+}
+
+int finish_stdout(int code) {
+  if (std::fflush(stdout) != 0) stdout_error.store(errno, std::memory_order_relaxed);
+  const int error = stdout_error.load(std::memory_order_relaxed); // see above
+  if (error == 0 && std::ferror(stdout) == 0) return code;
+  fmt::print(stderr,
+             "slat: standard output cannot be written: {}; free space, or send it elsewhere\n",
+             std::strerror(error != 0 ? error : EIO));
+  return exit_host_failed;
 }
 
 } // namespace slat::tool

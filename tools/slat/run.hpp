@@ -26,7 +26,15 @@ struct RunResult {
 vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,
                                    const std::function<void()>& tick);
 
-/// Writes all of it to standard output; ends quietly where nobody reads any more (SIGPIPE ends the process).
+/// Opens /dev/null in place of standard streams that are closed, so that no file of ours becomes one. First thing in
+/// main().
+void open_standard_streams();
+
+/// Writes all of it to standard output; SIGPIPE ends the process where nobody reads any more. Other failures are kept for
+/// finish_stdout().
 void write_stdout(std::span<const char> bytes);
+
+/// The exit code, or, with a message, another one where standard output could not be written. Last thing in main().
+[[nodiscard]] int finish_stdout(int code);
 
 } // namespace slat::tool

@@ -28,8 +28,8 @@ std::string known_kinds() {
 
 } // namespace
 
-void add_storm_option(CLI::App& command, std::string& kinds) {
-  command
+CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
+  return command
       .add_option(
           "--storm", kinds,
           fmt::format("What the host does to the guest's memory meanwhile, one or more with "

@@ -10,7 +10,7 @@
 namespace slat::tool {
 
 /// Adds it. Names are checked while the command line is parsed.
-void add_storm_option(CLI::App& command, std::string& kinds);
+CLI::Option* add_storm_option(CLI::App& command, std::string& kinds);
 
 /// The kinds of "zap,cold" or "all", which means all that there are with our own stage-2 (`soft`) or without it.
 /// Errors: invalid_argument for one by name that takes our own stage-2 where it is not ours.

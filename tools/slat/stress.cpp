@@ -197,6 +197,10 @@ int stress(const StressOptions& options) {
   auto config = options.machine.config();
   if (!config) return report(config.error());
   config->kernel = vmm::BuiltinImage{guest::builtin_memstress(), "built-in memstress"};
+  if (config->cpus > guest::max_vcpus)
+    return report({vmm::Errc::invalid_argument, 0,
+                   fmt::format("--cpus {}: memstress has room for {} vCPUs; give 1 to {}",
+                               config->cpus, guest::max_vcpus, guest::max_vcpus)});
   config->command_line = guest_command_line(options);
   // The guest's own lines are kept back, so that they do not mix with the progress line.
   std::mutex serial_mutex;
@@ -284,8 +288,10 @@ void add_stress(CLI::App& program, Command& run) {
                             ->capture_default_str()
                             ->check(CLI::Range(1, 31'536'000));
   command->add_option("--passes", o.passes, "Rounds over the memory, instead of a time")
-      ->excludes(seconds);
-  command->add_option("--mib", o.mib, "MiB to test; default: all RAM above the image");
+      ->excludes(seconds)
+      ->check(CLI::Range(std::uint64_t(1), std::uint64_t(1) << 40));
+  command->add_option("--mib", o.mib, "MiB to test; default: all RAM above the image")
+      ->check(CLI::Range(1, 1 << 24));
   command->add_option("--order", o.order, "Order of access")
       ->capture_default_str()
       ->check(CLI::IsMember({"seq", "stride", "random", "mix"}));
@@ -293,21 +299,26 @@ void add_stress(CLI::App& program, Command& run) {
       ->capture_default_str()
       ->check(CLI::Range(0, 100));
   command->add_option("--stride", o.stride, "Pages between visits of order stride")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 30));
   command
       ->add_option("--seed", o.seed,
                    "Seed of pattern, order and storm; a run's is repeated by the same seed")
       ->capture_default_str();
-  command->add_option("--shared", o.shared, "Pages with shared counters")->capture_default_str();
+  command->add_option("--shared", o.shared, "Pages with shared counters")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 65536));
   command
       ->add_option("--corrupt", o.corrupt,
                    "Damage memory on purpose, once: the verdict must be FAIL")
       ->check(CLI::IsMember({"zeroed", "stale", "lost", "foreign", "corrupt", "counter"}));
-  add_storm_option(*command, o.storm);
+  CLI::Option* const storm = add_storm_option(*command, o.storm);
   command->add_option("--storm-rate", o.storm_options.rate, "Ranges a second")
+      ->needs(storm)
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
   command->add_option("--storm-pages", o.storm_options.max_pages, "Pages of the largest range")
+      ->needs(storm)
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 24));
   o.machine.add_to(*command);
