@@ -152,6 +152,9 @@ class AddressSpace {
   /// Before the first use of Advice::populate.
   void set_populate_mmu(SecondaryMmu& mmu) { populate_mmu_ = &mmu; }
 
+  /// Before that goes. Not beside a use of Advice::populate.
+  void clear_populate_mmu() { populate_mmu_ = nullptr; }
+
  protected:
   AddressSpace(const AddressSpaceOptions& options, Counters& counters)
       : options_(options), counters_(&counters), notifiers_(counters, options.first_sequence) {}

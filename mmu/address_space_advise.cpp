@@ -85,7 +85,7 @@ Result<void> AddressSpaceOf<D>::make_cold(std::uintptr_t start, std::uintptr_t e
   if (!mapped) return forward(mapped);
   if (auto ok = check_unlocked(*mapped); !ok) return ok;
   if (auto told = host::cold(start, end - start); !told) return told;
-  (void)notifiers_.clear_young(start, end);
+  (void)notifiers_.clear_flush_young(start, end); // or what a TLB holds would look cold for ever
   for (const VmaView& view : *mapped)
     for (std::uint64_t page = view.pgoff; page < view.pgoff + view.pages().count; ++page)
       view.backing->word(page).clear_flags(PageBits::accessed);

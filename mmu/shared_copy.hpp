@@ -1,5 +1,5 @@
-// Copies of bytes that a guest may be changing. A data race with a vCPU is no error of ours, so every access is atomic:
-// whole words where the guest's side is aligned, bytes at the ends. No order between them: who needs one (a device that
+// Copies of bytes that a guest may be changing. A data race with a vCPU is no error of ours, so every access is atomic,
+// and of the largest size that the guest's side is aligned for: an aligned value of 1, 2, 4 or 8 bytes is never torn. No order between them: who needs one (a device that
 // reads an index before a ring) takes it from a fence of its own.
 #pragma once
 
@@ -13,49 +13,48 @@ namespace slat::mmu {
 
 namespace detail {
 
-/// Calls `one(at, size)` for pieces of `shared`, of 8 bytes and aligned, or of 1.
-template <class Piece> void each_piece(const std::byte* shared, std::size_t size, Piece one) {
-  std::size_t at = 0;
-  while (at < size) {
-    const bool word = reinterpret_cast<std::uintptr_t>(shared + at) % sizeof(std::uint64_t) == 0 &&
-                      size - at >= sizeof(std::uint64_t);
-    const std::size_t piece = word ? sizeof(std::uint64_t) : 1;
-    one(at, piece);
-    at += piece;
-  }
-}
-
 template <class T> std::atomic_ref<T> shared_cell(std::byte* at) {
   return std::atomic_ref<T>(*reinterpret_cast<T*>(at));
+}
+
+template <class T> [[nodiscard]] bool fits(const std::byte* shared, std::size_t rest) {
+  return rest >= sizeof(T) && reinterpret_cast<std::uintptr_t>(shared) % sizeof(T) == 0;
+}
+
+/// Calls `one.operator()<T>(at)` for pieces of `shared`, each an aligned T.
+template <class Piece> void each_piece(const std::byte* shared, std::size_t size, Piece one) {
+  for (std::size_t at = 0; at < size;) {
+    const std::size_t rest = size - at;
+    if (fits<std::uint64_t>(shared + at, rest))
+      at += one.template operator()<std::uint64_t>(at);
+    else if (fits<std::uint32_t>(shared + at, rest))
+      at += one.template operator()<std::uint32_t>(at);
+    else if (fits<std::uint16_t>(shared + at, rest))
+      at += one.template operator()<std::uint16_t>(at);
+    else
+      at += one.template operator()<std::uint8_t>(at);
+  }
 }
 
 } // namespace detail
 
 /// `shared` may be written meanwhile; `into` is the caller's.
 inline void copy_from_shared(std::span<std::byte> into, std::byte* shared) {
-  detail::each_piece(shared, into.size(), [&](std::size_t at, std::size_t piece) {
-    if (piece == 1) { // relaxed, all of them: see above
-      into[at] =
-          std::byte(detail::shared_cell<std::uint8_t>(shared + at).load(std::memory_order_relaxed));
-    } else {
-      const auto word =
-          detail::shared_cell<std::uint64_t>(shared + at).load(std::memory_order_relaxed);
-      std::memcpy(into.data() + at, &word, sizeof word);
-    }
+  detail::each_piece(shared, into.size(), [&]<class T>(std::size_t at) {
+    const T value =
+        detail::shared_cell<T>(shared + at).load(std::memory_order_relaxed); // see above
+    std::memcpy(into.data() + at, &value, sizeof value);
+    return sizeof value;
   });
 }
 
 /// `shared` may be read and written meanwhile.
 inline void copy_to_shared(std::byte* shared, std::span<const std::byte> from) {
-  detail::each_piece(shared, from.size(), [&](std::size_t at, std::size_t piece) {
-    if (piece == 1) { // relaxed, all of them: see above
-      detail::shared_cell<std::uint8_t>(shared + at)
-          .store(std::uint8_t(from[at]), std::memory_order_relaxed);
-    } else {
-      std::uint64_t word = 0;
-      std::memcpy(&word, from.data() + at, sizeof word);
-      detail::shared_cell<std::uint64_t>(shared + at).store(word, std::memory_order_relaxed);
-    }
+  detail::each_piece(shared, from.size(), [&]<class T>(std::size_t at) {
+    T value{};
+    std::memcpy(&value, from.data() + at, sizeof value);
+    detail::shared_cell<T>(shared + at).store(value, std::memory_order_relaxed); // see above
+    return sizeof value;
   });
 }
 

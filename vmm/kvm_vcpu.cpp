@@ -3,8 +3,10 @@
 #include "vmm/vcpu_setup.hpp"
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <fmt/format.h>
+#include <thread>
 
 namespace slat::vmm {
 
@@ -104,7 +106,10 @@ VcpuExit KvmVcpu::memory_fault(const kvm::MemoryFault& fault, std::uint64_t sequ
   if (fault.os_error == EFAULT &&
       (sequence.count() != 0 || sequence.snapshot() != sequence_before)) {
     ram_->mm().counters().add(mmu::Counter::efault_count);
-    sequence.wait(0, UINT64_MAX);
+    // Not for a moment without any range, which a storm of them may never leave.
+    const std::uint64_t now = sequence.snapshot();
+    while (sequence.count() != 0 && sequence.snapshot() == now)
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
     return kvm::Interrupted{};
   }
   return VcpuFailure{

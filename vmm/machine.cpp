@@ -63,7 +63,8 @@ Result<void> Machine::make_memory() {
       mmu::MutexGuard guard(mutex_);
       end({.reason = MachineEnd::Reason::crashed, .report = why + '\n'});
     }
-    request_stop();
+    // Acquire: the vCPUs. Before they are all there start() looks at the end.
+    if (built_.load(std::memory_order_acquire)) request_stop(); // pairs with make_vcpus()
   });
 }
 
@@ -94,6 +95,7 @@ Result<void> Machine::make_vcpus() {
         i, std::move(*vcpu), *ram_, ports_,
         [this](unsigned index, const VcpuEnd& end) { vcpu_ended(index, end); }));
   }
+  built_.store(true, std::memory_order_release); // pairs with whoever fails from another thread
   return {};
 }
 
@@ -110,16 +112,20 @@ Machine::~Machine() {
 Result<void> Machine::start() {
   // Without a wish of the image, further vCPUs wait for the first one to start them.
   const std::size_t starting = kernel_.notes.all_vcpus_start ? vcpus_.size() : 1;
+  bool failed = false;
   {
     mmu::MutexGuard guard(mutex_);
     running_ = unsigned(starting);
+    failed = end_.has_value();
   }
+  if (failed) request_stop(); // vCPUs that are to stop end as they start
+  Result<void> result;
   for (std::size_t i = 0; i < starting; ++i)
-    if (auto ok = vcpus_[i]->start(); !ok) {
+    if (auto ok = vcpus_[i]->start(); !ok && result) {
+      result = std::move(ok);
       request_stop();
-      return ok;
     }
-  return {};
+  return result;
 }
 
 void Machine::request_stop() {

@@ -16,6 +16,7 @@
 #include "vmm/serial.hpp"
 #include "vmm/vcpu_thread.hpp"
 
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -121,6 +122,7 @@ class Machine {
   std::condition_variable changed_;
   std::optional<MachineEnd> end_ SLAT_GUARDED_BY(mutex_);
   unsigned running_ SLAT_GUARDED_BY(mutex_) = 0;
+  std::atomic<bool> built_{false};                 // vcpus_ is whole and stays so
   std::vector<std::unique_ptr<VcpuThread>> vcpus_; // last: ends first
 };
 

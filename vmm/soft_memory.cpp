@@ -41,7 +41,9 @@ Result<std::unique_ptr<SoftMemory>> SoftMemory::create(GuestRam& ram, std::uint3
 }
 
 SoftMemory::~SoftMemory() {
-  if (registered_) ram_->mm().notifiers().unregister_notifier(*mmu_);
+  if (!registered_) return;
+  ram_->mm().clear_populate_mmu();
+  ram_->mm().notifiers().unregister_notifier(*mmu_);
 }
 
 SoftMemory::VcpuView& SoftMemory::add_view() {

@@ -184,7 +184,7 @@ TEST_F(AdviseTest, cold_clears_the_aging_bits_and_keeps_the_pages) {
   ASSERT_TRUE(world.mm.notifiers().register_notifier(notifier));
   world.touch(base, 10);
   ASSERT_TRUE(advise(2, 3, Advice::cold));
-  EXPECT_EQ(notifier.clear_youngs.load(), 1);
+  EXPECT_EQ(notifier.flush_youngs.load(), 1);
   EXPECT_EQ(notifier.starts.load(), 0);
   for (std::uint64_t page = 0; page < 10; ++page) {
     EXPECT_EQ(world.backing->word(page).read().has(PageBits::accessed), page < 2 || page >= 5);

@@ -34,6 +34,9 @@ slat_model_mutant(I37_vcpu_flush_leave_wakes_nobody MODEL vcpu_flush FILE ${head
   REFUTED_BY DEADLOCK
   FROM1 [[    mode_.store(out_of_guest, std::memory_order_release); // all use so far; pairs with wait()
     tell();]] TO1 [[    mode_.store(out_of_guest, std::memory_order_release);]])
+slat_model_mutant(I37_vcpu_flush_no_fence_in_wait MODEL vcpu_flush FILE ${header} SCENARIO one_flush
+  REFUTED_BY DEADLOCK
+  FROM1 [[      A::fence_heavy(); // pairs with the fence in tell()]] TO1 "")
 slat_model_mutant(I37_vcpu_flush_no_fence_in_tell MODEL vcpu_flush FILE ${header} SCENARIO one_flush
   REFUTED_BY DEADLOCK
   FROM1 [[    A::fence_light(); // pairs with the fence in wait()]] TO1 "")

@@ -142,7 +142,9 @@ bool ends_block_after(const Instruction& in) {
     return true;
   default:
     return in.info.mnemonic == ZYDIS_MNEMONIC_POPFQ || in.info.mnemonic == ZYDIS_MNEMONIC_POPF ||
-           in.info.mnemonic == ZYDIS_MNEMONIC_STI;
+           in.info.mnemonic == ZYDIS_MNEMONIC_STI ||
+           in.info.mnemonic ==
+               ZYDIS_MNEMONIC_CPUID; // it serialises: code written before is seen after it
   }
 }
 

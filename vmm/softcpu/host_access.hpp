@@ -1,6 +1,6 @@
 // Loads, stores and read-modify-writes of guest memory by host address, as x86 orders them: a load is an acquire, a
-// store a release, a locked operation sequentially consistent. Always by std::atomic_ref, because other vCPUs access
-// the same bytes. The bytes of an access lie in one page.
+// store a release, a locked operation sequentially consistent. Aligned ones by std::atomic_ref,
+// because other vCPUs access the same bytes. The bytes of an access lie in one page.
 #pragma once
 
 #include <atomic>
@@ -21,31 +21,41 @@ template <class T> bool is_aligned(const std::byte* at) {
   return reinterpret_cast<std::uintptr_t>(at) % sizeof(T) == 0;
 }
 
+// An unaligned access by one instruction of the host's, for which std::atomic_ref is not made: x86 gives it in one piece
+// where it lies in one cache line, which is what it promises the guest.
+
+template <class T> T load_unaligned(const std::byte* at) {
+  T value;
+  asm volatile("mov %1, %0"
+               : "=r"(value)
+               : "m"(*reinterpret_cast<const std::byte(*)[sizeof(T)]>(at))
+               : "memory");
+  return value;
+}
+
+template <class T> void store_unaligned(std::byte* at, T value) {
+  asm volatile("mov %1, %0"
+               : "=m"(*reinterpret_cast<std::byte(*)[sizeof(T)]>(at))
+               : "r"(value)
+               : "memory");
+}
+
 } // namespace detail
 
-/// Unaligned: from the one or two words around it, each read at once.
 template <std::unsigned_integral T> T load_host(std::byte* at) {
   // Acquire, here and below, pairs with the release of store_host and with locked operations of other vCPUs.
   if (detail::is_aligned<T>(at)) [[likely]]
     return std::atomic_ref<T>(*reinterpret_cast<T*>(at)).load(std::memory_order_acquire);
-  const auto offset = reinterpret_cast<std::uintptr_t>(at) % 8;
-  std::byte* word = at - offset;
-  std::uint64_t value = detail::word_at(word).load(std::memory_order_acquire) >> 8 * offset;
-  if (offset + sizeof(T) > 8)
-    value |= detail::word_at(word + 8).load(std::memory_order_acquire) << (64 - 8 * offset);
-  return static_cast<T>(value);
+  return detail::load_unaligned<T>(at);
 }
 
-/// Unaligned: byte by byte; another vCPU can see a part of it, as x86 allows across cache lines.
 template <std::unsigned_integral T> void store_host(std::byte* at, T value) {
   // Release pairs with the acquire of load_host.
   if (detail::is_aligned<T>(at)) [[likely]] {
     std::atomic_ref<T>(*reinterpret_cast<T*>(at)).store(value, std::memory_order_release);
     return;
   }
-  for (std::size_t i = 0; i < sizeof(T); ++i)
-    std::atomic_ref<std::uint8_t>(*reinterpret_cast<std::uint8_t*>(at + i))
-        .store(static_cast<std::uint8_t>(std::uint64_t{value} >> 8 * i), std::memory_order_release);
+  detail::store_unaligned(at, value);
 }
 
 /// Whether rmw_host can: not where a locked access crosses an aligned word (a "split lock").
