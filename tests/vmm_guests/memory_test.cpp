@@ -16,8 +16,9 @@ class MachineMemory : public MachineTest {};
 
 TEST_F(MachineMemory, MemstressRunsBesideTheDeviceHoleAndTouchesOnlyWhatItTests) {
   SerialLog log;
+  const bool soft = tested_accelerator() == Accel::soft; // slow, and slower under sanitizers
   auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=64 passes=1",
+                               .command_line = soft ? "mib=16 passes=1" : "mib=64 passes=1",
                                .memory = 4 * gib,
                                .cpus = 2,
                                .serial = log.sink()});

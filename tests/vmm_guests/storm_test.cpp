@@ -91,9 +91,10 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
 TEST_F(MachineStorm, RemovalElsewhereWhileTheGuestRuns) {
   constexpr Gpa spare = 128 * mib; // above what the guest tests
   constexpr std::uint64_t size = 4 * mib;
+  const bool soft = tested_accelerator() == Accel::soft; // slow, and slower under sanitizers
   SerialLog log;
   auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=16 passes=30",
+                               .command_line = soft ? "mib=8 passes=4" : "mib=16 passes=30",
                                .memory = 256 * mib,
                                .cpus = 2,
                                .serial = log.sink()});
