@@ -1,3 +1,8 @@
+# slat_own_unit(file.cpp ...): files with local names that a neighbour has too, compiled alone in unity builds.
+function(slat_own_unit)
+  set_source_files_properties(${ARGN} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
 # One static library per folder. A folder's headers are reached as "folder/file.hpp" through a private include
 # root that holds that folder alone, so an include that crosses the layers (tools/check_includes.sh) does not compile.
 #   slat_library(mmu SOURCES ... DEPENDS ...)

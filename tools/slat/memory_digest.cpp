@@ -65,11 +65,12 @@ vmm::Result<std::uint64_t> memory_digest(vmm::Machine& machine, const MemstressS
   return digest.value();
 }
 
-std::uint64_t mailbox_digest(guest::Mailbox mailbox) {
-  mailbox.tsc_khz = 0;
+std::uint64_t mailbox_digest(const guest::Mailbox& mailbox) {
+  guest::Mailbox same = mailbox;
+  same.tsc_khz = 0;
   Digest digest;
   digest.add(
-      {reinterpret_cast<const std::uint64_t*>(&mailbox), sizeof mailbox / sizeof(std::uint64_t)});
+      {reinterpret_cast<const std::uint64_t*>(&same), sizeof same / sizeof(std::uint64_t)});
   return digest.value();
 }
 

@@ -19,6 +19,6 @@ struct MemstressShape {
 vmm::Result<std::uint64_t> memory_digest(vmm::Machine& machine, const MemstressShape& shape);
 
 /// Of all of the mailbox but the frequency of the TSC.
-[[nodiscard]] std::uint64_t mailbox_digest(guest::Mailbox mailbox);
+[[nodiscard]] std::uint64_t mailbox_digest(const guest::Mailbox& mailbox);
 
 } // namespace slat::tool
