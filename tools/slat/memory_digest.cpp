@@ -69,8 +69,7 @@ std::uint64_t mailbox_digest(const guest::Mailbox& mailbox) {
   guest::Mailbox same = mailbox;
   same.tsc_khz = 0;
   Digest digest;
-  digest.add(
-      {reinterpret_cast<const std::uint64_t*>(&same), sizeof same / sizeof(std::uint64_t)});
+  digest.add({reinterpret_cast<const std::uint64_t*>(&same), sizeof same / sizeof(std::uint64_t)});
   return digest.value();
 }
 
