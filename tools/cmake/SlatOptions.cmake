@@ -10,7 +10,8 @@ target_compile_definitions(slat_options INTERFACE
 if(CMAKE_UNITY_BUILD)
   # Sanitizer presets compile eight sources in one: half the time. A local name may then meet a neighbour's. The other
   # presets compile each source alone, with the warning. See slat_own_unit().
-  target_compile_options(slat_options INTERFACE -Wno-shadow)
+  # g++ takes an anonymous namespace in what is included for one in a header.
+  target_compile_options(slat_options INTERFACE -Wno-shadow $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endif()
 # A symbol table that --wrap and backtraces can use, and no surprises from a missing symbol at run time.
 target_link_options(slat_options INTERFACE -Wl,-z,defs)
