@@ -48,6 +48,7 @@ struct MoveRequest {
       0;                 // longer: more of the same backing, if address and new end are one VMA
   bool may_move = false; // if it cannot grow where it is
   std::optional<std::uintptr_t> to = {}; // exactly there; VMAs in the way are unmapped
+  bool elsewhere = false;                // without `to`: to a free place, in any case
   std::size_t alignment = page_size;     // where the place is free to choose
 };
 

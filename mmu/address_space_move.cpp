@@ -69,7 +69,7 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_or_resize(const MoveRequest& requ
   if (!views) return forward(views);
   auto growth = growth_of(request, *views);
   if (!growth) return forward(growth);
-  if (request.to) return move_locked(request, *growth);
+  if (request.to || request.elsewhere) return move_locked(request, *growth);
   if (request.new_length == request.old_length) return start;
   if (request.new_length < request.old_length) {
     auto shrunk = unmap_locked(start + request.new_length, old_end);

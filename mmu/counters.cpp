@@ -25,6 +25,7 @@ constexpr std::array<std::string_view, counter_kinds> names = {
     "uffd_missing_count",
     "uffd_minor_count",
     "uffd_wp_count",
+    "uffd_stale_count",
     "uffd_wake_count",
     "mmio_on_ram_count",
     "efault_count",

@@ -47,6 +47,11 @@ class Accelerator {
   virtual Result<void> attach_memory(GuestRam& ram, OnFailure on_failure) = 0;
   virtual void detach_memory() = 0;
 
+  /// The memory slot of a region of the RAM: gone, so that the guest has nothing there; and there again, where the
+  /// region's guest view is now. No vCPU is in the guest (VcpuGate); one thread at a time. Sleep.
+  virtual Result<void> remove_slot(std::size_t region) = 0;
+  virtual Result<void> add_slot(std::size_t region) = 0;
+
   /// vCPU `index`, in the state of `entry`.
   virtual Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,
                                                            const EntryState& entry) = 0;

@@ -22,16 +22,16 @@ std::uint64_t now_ns() {
 
 } // namespace
 
-FaultService::FaultService(mmu::AddressSpace& mm, kvm::Userfaultfd& uffd, const Options& options,
+FaultService::FaultService(GuestRam& ram, kvm::Userfaultfd& uffd, const Options& options,
                            OnFailure on_failure)
-    : mm_(&mm), uffd_(&uffd), secondary_(uffd, mm.counters()), options_(options),
-      on_failure_(std::move(on_failure)), around_(options.around) {}
+    : ram_(&ram), mm_(&ram.mm()), uffd_(&uffd), secondary_(uffd, ram.mm().counters()),
+      options_(options), on_failure_(std::move(on_failure)), around_(options.around) {}
 
-Result<std::unique_ptr<FaultService>> FaultService::start(mmu::AddressSpace& mm,
-                                                          kvm::Userfaultfd& uffd,
+Result<std::unique_ptr<FaultService>> FaultService::start(GuestRam& ram, kvm::Userfaultfd& uffd,
                                                           const Options& options,
                                                           OnFailure on_failure) {
-  std::unique_ptr<FaultService> service(new FaultService(mm, uffd, options, std::move(on_failure)));
+  std::unique_ptr<FaultService> service(
+      new FaultService(ram, uffd, options, std::move(on_failure)));
   service->stop_ = kvm::Fd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (service->stop_.get() < 0)
     return fail(
@@ -100,6 +100,11 @@ void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns)
                                   .around_end = window.end});
   if (outcome.result == mmu::FaultResult::done) {
     latency_.record(now_ns() - read_at_ns);
+    return;
+  }
+  if (outcome.result == mmu::FaultResult::no_vma && !ram_->is_in_guest_view(event.address)) {
+    // Its vCPU was kicked out of the fault, and the view has moved since: nobody waits here any more.
+    counters.add(mmu::Counter::uffd_stale_count);
     return;
   }
   on_failure_(event.address, outcome.result);

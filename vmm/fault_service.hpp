@@ -3,10 +3,10 @@
 
 #include "kvm/fd.hpp"
 #include "kvm/userfaultfd.hpp"
-#include "mmu/address_space.hpp"
 #include "mmu/histogram.hpp"
 #include "vmm/error.hpp"
 #include "vmm/fault_around.hpp"
+#include "vmm/guest_ram.hpp"
 #include "vmm/uffd_mmu.hpp"
 
 #include <atomic>
@@ -29,7 +29,7 @@ class FaultService {
   };
 
   /// Starts the threads. All three references outlive it. Errors: host_failed, host_limit.
-  static Result<std::unique_ptr<FaultService>> start(mmu::AddressSpace& mm, kvm::Userfaultfd& uffd,
+  static Result<std::unique_ptr<FaultService>> start(GuestRam& ram, kvm::Userfaultfd& uffd,
                                                      const Options& options, OnFailure on_failure);
   /// Ends the threads and joins them. Nobody may fault afterwards: stop the vCPUs first.
   ~FaultService();
@@ -52,12 +52,12 @@ class FaultService {
   void set_around(std::uint32_t pages) { around_.set_base(pages); }
 
  private:
-  FaultService(mmu::AddressSpace& mm, kvm::Userfaultfd& uffd, const Options& options,
-               OnFailure on_failure);
+  FaultService(GuestRam& ram, kvm::Userfaultfd& uffd, const Options& options, OnFailure on_failure);
   void run();
   void serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns);
 
-  mmu::AddressSpace* mm_;
+  GuestRam* ram_;
+  mmu::AddressSpace* mm_; // its
   kvm::Userfaultfd* uffd_;
   UffdMmu secondary_;
   const Options options_;

@@ -1,10 +1,13 @@
 #include "vmm/guest_ram.hpp"
 
+#include "mmu/shared_copy.hpp"
 #include "mmu/zero_source.hpp"
 #include "vmm/layout.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <fmt/format.h>
+#include <thread>
 
 namespace slat::vmm {
 
@@ -17,11 +20,23 @@ tl::unexpected<Error> host_error(const mmu::Error& error, std::string_view doing
   return fail(code, error.os_error, fmt::format("{}: {}", doing, error.message));
 }
 
+std::vector<GpaRange> split(std::span<const GpaRange> ranges, std::uint64_t most) {
+  std::vector<GpaRange> parts;
+  for (const GpaRange& range : ranges)
+    for (std::uint64_t done = 0; done < range.size;) {
+      const std::uint64_t size = most == 0 ? range.size : std::min(most, range.size - done);
+      parts.push_back({range.start + done, size});
+      done += size;
+    }
+  return parts;
+}
+
 } // namespace
 
 Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size,
                                                    const mmu::AddressSpaceOptions& options,
-                                                   mmu::Counters& counters) {
+                                                   mmu::Counters& counters,
+                                                   std::uint64_t region_bytes) {
   if (auto ok = check_ram_size(size); !ok) return forward(ok);
   std::unique_ptr<GuestRam> ram(new GuestRam);
   auto mm = mmu::AddressSpace::create(options, counters);
@@ -33,14 +48,14 @@ Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size,
   ram->translations_ = std::move(translations);
   ram->size_ = size;
   ram->ranges_ = ram_layout(size);
-  for (const GpaRange& range : ram->ranges_) {
+  for (const GpaRange& range : split(ram->ranges_, region_bytes)) {
     auto backing = mmu::Backing::create(fmt::format("slat-ram-{:x}", range.start), range.size,
                                         std::make_unique<mmu::ZeroSource>());
     if (!backing) return host_error(backing.error(), "guest memory");
     mmu::BackingRef reference(*backing);
     auto view = ram->mm_->map({.length = range.size, .backing = *backing, .alignment = huge_page});
     if (!view) return host_error(view.error(), "guest memory");
-    ram->regions_.push_back({range, *view, std::move(reference)});
+    ram->regions_.push_back({range, ViewAddress(*view), std::move(reference)});
   }
   return ram;
 }
@@ -61,40 +76,79 @@ std::optional<std::uintptr_t> GuestRam::guest_view_of(Gpa address) const {
   return region->guest_view + (address - region->gpa.start);
 }
 
-template <class Access>
-Result<void> GuestRam::each_region(Gpa address, std::size_t length, Access access) {
+Result<mmu::TranslationCache::Pin> GuestRam::pin(Gpa address, std::size_t length,
+                                                 std::uint32_t access) {
   if (!contains(ranges_, address, length))
     return fail(Errc::out_of_guest_memory, 0,
                 fmt::format("[{:#x}, +{:#x}) is not all guest RAM", address, length));
-  std::size_t done = 0;
-  while (done < length) {
-    const Region& region = *region_of(address + done);
-    const std::uint64_t offset = address + done - region.gpa.start;
-    const std::size_t count = std::min<std::uint64_t>(length - done, region.gpa.size - offset);
-    const auto copied = access(region.guest_view + offset, done, count);
-    if (!copied.result)
-      return fail(copied.result.error().code == mmu::Errc::no_memory ? Errc::host_limit
-                                                                     : Errc::host_failed,
-                  copied.result.error().os_error,
-                  fmt::format("guest memory at {:#x} cannot be accessed: {}",
-                              address + done + copied.bytes, copied.result.error().message));
-    done += count;
+  const Region& region = *region_of(address);
+  const std::uint64_t offset = address - region.gpa.start;
+  const std::uint64_t count = std::min<std::uint64_t>(length, region.gpa.size - offset);
+  for (;;) {
+    const std::uint32_t moves = moves_.load(std::memory_order_acquire); // pairs with move_view()
+    const std::uintptr_t view = region.guest_view;
+    auto pin = translations_->pin(view + offset, count, access);
+    // A view does not move while it is pinned. So the region that the pin holds is this one if its view is still there;
+    // another one can have come to its place only later.
+    if (pin && region.guest_view == view) return std::move(*pin);
+    if (!pin && moves % 2 == 0 && moves_.load(std::memory_order_acquire) == moves)
+      return fail(pin.error().code == mmu::Errc::no_memory ? Errc::host_limit : Errc::host_failed,
+                  pin.error().os_error,
+                  fmt::format("guest memory at {:#x} cannot be accessed: {}", address,
+                              pin.error().message));
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  }
+}
+
+bool GuestRam::is_in_guest_view(std::uintptr_t address) const {
+  while (moves_.load(std::memory_order_acquire) % 2 != 0) // pairs with move_view()
+    std::this_thread::sleep_for(std::chrono::microseconds(20));
+  return std::ranges::any_of(regions_, [&](const Region& region) {
+    return address - region.guest_view < region.gpa.size;
+  });
+}
+
+Result<void> GuestRam::move_view(std::size_t index) {
+  Region& region = regions_[index];
+  moves_.fetch_add(1,
+                   std::memory_order_acq_rel); // pairs with pin(): it is odd before anything moves
+  auto moved = mm_->move({.address = region.guest_view,
+                          .old_length = region.gpa.size,
+                          .new_length = region.gpa.size,
+                          .elsewhere = true,
+                          .alignment = huge_page});
+  if (moved) region.guest_view.address_.store(*moved, std::memory_order_release); // see pin()
+  moves_.fetch_add(1, std::memory_order_release); // pairs with pin()
+  if (!moved) return host_error(moved.error(), "guest memory cannot be moved");
+  return {};
+}
+
+template <class Copy>
+Result<void> GuestRam::each_pin(Gpa address, std::size_t length, std::uint32_t access, Copy copy) {
+  if (!contains(ranges_, address, length)) // all or nothing
+    return fail(Errc::out_of_guest_memory, 0,
+                fmt::format("[{:#x}, +{:#x}) is not all guest RAM", address, length));
+  for (std::size_t done = 0; done < length;) {
+    auto here = pin(address + done, length - done, access);
+    if (!here) return forward(here);
+    copy(here->bytes(), done);
+    done += here->bytes().size();
   }
   return {};
 }
 
 Result<void> GuestRam::write(Gpa address, std::span<const std::byte> bytes) {
-  return each_region(address, bytes.size(),
-                     [&](std::uintptr_t where, std::size_t at, std::size_t count) {
-                       return translations_->write(where, bytes.subspan(at, count));
-                     });
+  return each_pin(address, bytes.size(), mmu::vm_write,
+                  [&](std::span<std::byte> page, std::size_t at) {
+                    mmu::copy_to_shared(page.data(), bytes.subspan(at, page.size()));
+                  });
 }
 
 Result<void> GuestRam::read(Gpa address, std::span<std::byte> bytes) {
-  return each_region(address, bytes.size(),
-                     [&](std::uintptr_t where, std::size_t at, std::size_t count) {
-                       return translations_->read(where, bytes.subspan(at, count));
-                     });
+  return each_pin(address, bytes.size(), mmu::vm_read,
+                  [&](std::span<std::byte> page, std::size_t at) {
+                    mmu::copy_from_shared(bytes.subspan(at, page.size()), page.data());
+                  });
 }
 
 } // namespace slat::vmm

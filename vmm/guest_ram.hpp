@@ -6,6 +6,7 @@
 #include "mmu/translation_cache.hpp"
 #include "vmm/guest_memory.hpp"
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -14,16 +15,36 @@ namespace slat::vmm {
 
 class GuestRam final : public GuestMemory {
  public:
+  /// Where a guest view begins in this process, 2 MiB aligned; move_view() changes it. Readers have the address of some
+  /// moment: what a translation of it is worth, pin() and the fault path find out.
+  class ViewAddress {
+   public:
+    explicit ViewAddress(std::uintptr_t address) : address_(address) {}
+
+    ViewAddress(ViewAddress&& other) noexcept : address_(other) {}
+
+    operator std::uintptr_t() const {                  // NOLINT: an address
+      return address_.load(std::memory_order_acquire); // pairs with move_view()
+    }
+
+   private:
+    friend class GuestRam;
+    std::atomic<std::uintptr_t> address_;
+  };
+
   struct Region {
     GpaRange gpa;
-    std::uintptr_t guest_view; // address in this process, 2 MiB aligned
+    ViewAddress guest_view;
     mmu::BackingRef backing;
   };
 
-  /// `size` bytes (check_ram_size()) of fresh memory, laid out as ram_layout() says. Nothing is populated. What the
-  /// options refer to and the counters outlive it. Errors: host_limit names the limit.
-  static Result<std::unique_ptr<GuestRam>>
-  create(std::uint64_t size, const mmu::AddressSpaceOptions& options, mmu::Counters& counters);
+  /// `size` bytes (check_ram_size()) of fresh memory, laid out as ram_layout() says, in regions of at most `region_bytes`
+  /// (a multiple of 2 MiB; 0: one for each range). Nothing is populated. What the options refer to and the counters
+  /// outlive it. Errors: host_limit names the limit.
+  static Result<std::unique_ptr<GuestRam>> create(std::uint64_t size,
+                                                  const mmu::AddressSpaceOptions& options,
+                                                  mmu::Counters& counters,
+                                                  std::uint64_t region_bytes = 0);
   ~GuestRam() override;
   GuestRam(const GuestRam&) = delete;
   GuestRam& operator=(const GuestRam&) = delete;
@@ -32,6 +53,18 @@ class GuestRam final : public GuestMemory {
 
   Result<void> write(Gpa address, std::span<const std::byte> bytes) override;
   Result<void> read(Gpa address, std::span<std::byte> bytes) override;
+
+  /// Pins guest memory for `access` (mmu::VmFlags): [address, address + length), or the first part of it, as
+  /// TranslationCache::pin() says, which see; wherever the guest view is by then. Errors: those of read().
+  Result<mmu::TranslationCache::Pin> pin(Gpa address, std::size_t length, std::uint32_t access);
+
+  /// Whether the guest view of a region is there. Sleeps while one is on its way.
+  [[nodiscard]] bool is_in_guest_view(std::uintptr_t address) const;
+
+  /// Moves the guest view of a region elsewhere in this process; the content stays. No vCPU is in the guest, and the
+  /// region has no memory slot: what refers to the old address finds nothing, or another region. One thread at a time;
+  /// sleeps. Errors: host_limit, host_failed; the view is where it was then.
+  Result<void> move_view(std::size_t region);
 
   [[nodiscard]] mmu::AddressSpace& mm() { return *mm_; }
 
@@ -48,11 +81,13 @@ class GuestRam final : public GuestMemory {
  private:
   GuestRam() = default;
   [[nodiscard]] const Region* region_of(Gpa address) const;
-  template <class Access> Result<void> each_region(Gpa address, std::size_t length, Access access);
+  template <class Copy>
+  Result<void> each_pin(Gpa address, std::size_t length, std::uint32_t access, Copy copy);
 
   std::uint64_t size_ = 0;
   std::vector<GpaRange> ranges_;
   std::vector<Region> regions_;
+  std::atomic<std::uint32_t> moves_{0}; // odd: a view is on its way
   std::unique_ptr<mmu::AddressSpace>
       mm_; // after regions_: goes first, while the backings' first references still hold
   std::unique_ptr<mmu::TranslationCache> translations_; // registered with the chain of mm_

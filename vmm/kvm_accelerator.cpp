@@ -45,18 +45,29 @@ class KvmAccelerator final : public Accelerator {
     const unsigned threads =
         options_.fault_threads != 0 ? options_.fault_threads : std::max(1u, options_.cpus / 2);
     auto service = FaultService::start(
-        ram.mm(), uffd_, {.threads = threads, .around = options_.fault_around},
+        ram, uffd_, {.threads = threads, .around = options_.fault_around},
         [on_failure = std::move(on_failure)](std::uintptr_t address, mmu::FaultResult why) {
           on_failure(fmt::format("a fault at {:#x} in the guest view cannot be resolved: {}",
                                  address, mmu::to_string(why)));
         });
     if (!service) return forward(service);
     service_ = std::move(*service);
-    std::uint32_t slot = 0;
-    for (const GuestRam::Region& region : ram.regions())
-      if (auto ok = vm_->set_memslot(slot++, region.gpa.start, region.gpa.size, region.guest_view);
-          !ok)
-        return from_kvm(ok);
+    for (std::size_t i = 0; i < ram.regions().size(); ++i)
+      if (auto ok = add_slot(i); !ok) return ok;
+    return {};
+  }
+
+  Result<void> remove_slot(std::size_t region) override {
+    if (auto ok = vm_->delete_memslot(std::uint32_t(region)); !ok) return from_kvm(ok);
+    return {};
+  }
+
+  Result<void> add_slot(std::size_t region) override {
+    const GuestRam::Region& memory = ram_->regions()[region];
+    if (auto ok = vm_->set_memslot(std::uint32_t(region), memory.gpa.start, memory.gpa.size,
+                                   memory.guest_view);
+        !ok)
+      return from_kvm(ok);
     return {};
   }
 

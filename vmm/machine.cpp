@@ -54,8 +54,9 @@ Result<void> Machine::open_host() {
 }
 
 Result<void> Machine::make_memory() {
-  auto ram = GuestRam::create(
-      config_.memory, {.vma_lock = config_.vma_lock, .guard = accelerator_->guard()}, counters_);
+  auto ram = GuestRam::create(config_.memory,
+                              {.vma_lock = config_.vma_lock, .guard = accelerator_->guard()},
+                              counters_, config_.memory_slot);
   if (!ram) return forward(ram);
   ram_ = std::move(*ram);
   return accelerator_->attach_memory(*ram_, [this](const std::string& why) {
@@ -92,7 +93,7 @@ Result<void> Machine::make_vcpus() {
     auto vcpu = accelerator_->create_vcpu(i, entry);
     if (!vcpu) return forward(vcpu);
     vcpus_.push_back(std::make_unique<VcpuThread>(
-        i, std::move(*vcpu), *ram_, ports_,
+        i, std::move(*vcpu), gate_, *ram_, ports_,
         [this](unsigned index, const VcpuEnd& end) { vcpu_ended(index, end); }));
   }
   built_.store(true, std::memory_order_release); // pairs with whoever fails from another thread
@@ -155,6 +156,24 @@ void Machine::vcpu_ended(unsigned, const VcpuEnd& vcpu_end) {
 
 void Machine::end(MachineEnd end) {
   if (!end_) end_ = std::move(end); // the first cause is the one to tell
+}
+
+Result<void> Machine::change_slot(std::size_t region, SlotChange change) {
+  gate_.close([this] {
+    for (const auto& vcpu : vcpus_) vcpu->vcpu().request_exit();
+  });
+  const auto exchange = [&]() -> Result<void> {
+    if (auto ok = accelerator_->remove_slot(region); !ok) return ok;
+    if (change == SlotChange::move)
+      if (auto ok = ram_->move_view(region); !ok) {
+        (void)accelerator_->add_slot(region); // where it was
+        return ok;
+      }
+    return accelerator_->add_slot(region);
+  };
+  auto result = exchange();
+  gate_.open();
+  return result;
 }
 
 std::uint64_t Machine::instructions() const {

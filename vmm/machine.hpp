@@ -37,6 +37,7 @@ struct MachineConfig {
   std::variant<std::filesystem::path, BuiltinImage> kernel;
   std::string command_line;
   std::uint64_t memory = 256 << 20; // bytes
+  std::uint64_t memory_slot = 0; // bytes of a memory slot at most, a multiple of 2 MiB; 0: no limit
   unsigned cpus = 1;
   unsigned fault_threads = 0;      // 0: one for two vCPUs, at least one
   std::uint32_t fault_around = 16; // pages; a power of two from 1 to FaultAround::max_pages
@@ -75,6 +76,16 @@ class Machine {
   /// Sleeps until the run has ended or `timeout` has passed. After the end all vCPU threads have left the guest.
   [[nodiscard]] std::optional<MachineEnd> wait_for(std::chrono::milliseconds timeout);
 
+  enum class SlotChange {
+    replace, // deleted, and added as it was
+    move,    // the same, and the guest view goes to another address in between
+  };
+
+  /// Of the memory slot of a region of the RAM, in use or not, as one step to the guest: vCPUs stay out meanwhile. One
+  /// thread at a time, which holds no pin and has no range in progress. Sleeps. After an error that region may be
+  /// without a slot, and the guest cannot go on.
+  Result<void> change_slot(std::size_t region, SlotChange change);
+
   /// Readable (poll) once the run has ended.
   [[nodiscard]] int ended_fd() const { return ended_fd_.get(); }
 
@@ -110,6 +121,7 @@ class Machine {
   mmu::Counters counters_;
   std::unique_ptr<Accelerator> accelerator_; // its guard outlives the RAM
   std::string accelerator_note_;
+  VcpuGate gate_;
   std::unique_ptr<GuestRam> ram_;
   LoadedKernel kernel_{};
   EntryState entry_{};

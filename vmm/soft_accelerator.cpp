@@ -60,6 +60,16 @@ class SoftAccelerator final : public Accelerator {
     return {};
   }
 
+  Result<void> remove_slot(std::size_t region) override {
+    memory_->remove_slot(region);
+    return {};
+  }
+
+  Result<void> add_slot(std::size_t region) override {
+    memory_->add_slot(region);
+    return {};
+  }
+
   void detach_memory() override { memory_.reset(); }
 
   Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,

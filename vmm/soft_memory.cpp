@@ -33,7 +33,7 @@ Result<std::unique_ptr<SoftMemory>> SoftMemory::create(GuestRam& ram, std::uint3
   memory->table_ = std::move(*table);
   mmu::NotifierChain& notifiers = ram.mm().notifiers();
   memory->mmu_ = std::make_unique<mmu::stage2::Stage2Mmu<mmu::stage2::EptFormat>>(
-      *memory->table_, notifiers.sequence(), std::move(slots));
+      *memory->table_, notifiers.sequence(), slots);
   if (auto ok = notifiers.register_notifier(*memory->mmu_); !ok) return stage2_error(ok.error());
   memory->registered_ = true;
   ram.mm().set_populate_mmu(*memory->mmu_);

@@ -63,6 +63,11 @@ class SoftMemory {
   /// address space.
   void add_vcpu(mmu::stage2::VcpuFlush& flush) { flusher_.add(flush); }
 
+  /// See Accelerator.
+  void remove_slot(std::size_t region) { mmu_->remove_slot(region); }
+
+  void add_slot(std::size_t region) { mmu_->set_slot(region, ram_->regions()[region].guest_view); }
+
   [[nodiscard]] Table& table() { return *table_; }
 
   /// Any time. From the walk that found nothing to the return of the install, in nanoseconds, of all vCPUs.

@@ -12,8 +12,13 @@ namespace slat::vmm {
 namespace {
 
 constexpr std::array<std::string_view, storm_kinds> names = {
-    "zap", "pageout", "cold", "notifier", "dirty", "split", "collapse"};
+    "zap", "pageout", "cold", "notifier", "slots", "move", "dirty", "split", "collapse"};
 constexpr std::size_t most_sleepers = 4;
+
+template <class Result> tl::expected<void, std::string> outcome(const Result& result) {
+  if (!result) return tl::unexpected(result.error().message);
+  return {};
+}
 
 } // namespace
 
@@ -52,8 +57,9 @@ class Storm::Sleeper final : public mmu::Notifier {
   std::atomic<std::uint64_t> state_;
 };
 
-Storm::Storm(GuestRam& ram, SoftMemory* memory, const StormOptions& options)
-    : ram_(&ram), memory_(memory), options_(options), thread_([this] { run(); }) {
+Storm::Storm(Machine& machine, const StormOptions& options)
+    : machine_(&machine), ram_(&machine.ram()), memory_(machine.accelerator().soft_memory()),
+      options_(options), thread_([this] { run(); }) {
   pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
 
@@ -83,7 +89,7 @@ void Storm::run() {
                                ? options_.kinds[0]
                                : options_.kinds[random() % options_.kinds.size()];
     if (auto done = act(kind, pick(random), random); !done) {
-      error_ = std::string(name(kind)) + ": " + done.error().message;
+      error_ = std::string(name(kind)) + ": " + done.error();
       break;
     }
     counts_[std::size_t(kind)].fetch_add(1, std::memory_order_relaxed); // a sum
@@ -98,30 +104,38 @@ void Storm::run() {
 
 Storm::Range Storm::pick(std::mt19937_64& random) const {
   const auto regions = ram_->regions();
-  const GuestRam::Region& region = regions[random() % regions.size()];
+  const std::size_t index = random() % regions.size();
+  const GuestRam::Region& region = regions[index];
   const unsigned size_bits = unsigned(std::bit_width(options_.max_pages));
   const std::uint64_t pages = region.gpa.size >> mmu::page_shift;
   const std::uint64_t wanted = (std::uint64_t(1) << (random() % size_bits)) + (random() % 3);
   const std::uint64_t count = std::min({wanted, options_.max_pages, pages});
-  return {&region, random() % (pages - count + 1), count};
+  return {index, &region, random() % (pages - count + 1), count};
 }
 
-mmu::Result<void> Storm::act(StormKind kind, const Range& range, std::mt19937_64& random) {
+Storm::Outcome Storm::act(StormKind kind, const Range& range, std::mt19937_64& random) {
   mmu::AddressSpace& mm = ram_->mm();
+  const auto advise = [&](mmu::Advice advice) {
+    return outcome(mm.advise(range.view(), range.bytes(), advice));
+  };
   switch (kind) {
   case StormKind::zap:
-    return mm.advise(range.view(), range.bytes(), mmu::Advice::dontneed);
+    return advise(mmu::Advice::dontneed);
   case StormKind::pageout:
-    return mm.advise(range.view(), range.bytes(), mmu::Advice::pageout);
+    return advise(mmu::Advice::pageout);
   case StormKind::cold:
-    return mm.advise(range.view(), range.bytes(), mmu::Advice::cold);
+    return advise(mmu::Advice::cold);
   case StormKind::notifier:
-    return come_and_go(random);
+    return outcome(come_and_go(random));
+  case StormKind::slots:
+    return outcome(machine_->change_slot(range.index, Machine::SlotChange::replace));
+  case StormKind::move:
+    return outcome(machine_->change_slot(range.index, Machine::SlotChange::move));
   case StormKind::dirty:
     read_dirty(range);
     return {};
   case StormKind::split:
-    return memory_->table().split_range(range.gpa(), range.gpa() + range.bytes());
+    return outcome(memory_->table().split_range(range.gpa(), range.gpa() + range.bytes()));
   case StormKind::collapse:
     // Most are not alike, or overtaken: that is as it should be.
     (void)memory_->table().collapse(range.gpa(), range.view(), 2, mm.notifiers().sequence());

@@ -4,8 +4,7 @@
 
 #include "mmu/address_space.hpp"
 #include "vmm/error.hpp"
-#include "vmm/guest_ram.hpp"
-#include "vmm/soft_memory.hpp"
+#include "vmm/machine.hpp"
 
 #include <array>
 #include <atomic>
@@ -25,6 +24,8 @@ enum class StormKind : unsigned {
   pageout,  // the same, and the host is asked to reclaim it
   cold,     // not accessed lately: the aging bits are cleared
   notifier, // subscribers come and go, and sleep in their callbacks
+  slots,    // a memory slot in use is deleted and added again
+  move,     // a memory slot's guest view goes to another address
   dirty,    // our stage-2: the dirty log is read and cleaned
   split,    // our stage-2: huge leaves become small ones
   collapse, // our stage-2: small leaves become huge ones, where they can
@@ -53,8 +54,8 @@ struct StormOptions {
 
 class Storm {
  public:
-  /// Starts at once. `ram` and `memory` outlive it; `memory` may be nullptr if no kind needs it.
-  Storm(GuestRam& ram, SoftMemory* memory, const StormOptions& options);
+  /// Starts at once. The machine outlives it, and has its own stage-2 if a kind needs it.
+  Storm(Machine& machine, const StormOptions& options);
   /// Ends and joins.
   ~Storm();
   Storm(const Storm&) = delete;
@@ -72,6 +73,7 @@ class Storm {
 
  private:
   struct Range {
+    std::size_t index; // of the region
     const GuestRam::Region* region;
     std::uint64_t first; // page of the region
     std::uint64_t count;
@@ -89,12 +91,15 @@ class Storm {
 
   void run();
   [[nodiscard]] Range pick(std::mt19937_64& random) const;
-  mmu::Result<void> act(StormKind kind, const Range& range, std::mt19937_64& random);
+  using Outcome = tl::expected<void, std::string>; // what went wrong
+
+  Outcome act(StormKind kind, const Range& range, std::mt19937_64& random);
   mmu::Result<void> come_and_go(std::mt19937_64& random);
   void read_dirty(const Range& range);
 
+  Machine* machine_;
   GuestRam* ram_;
-  SoftMemory* memory_;
+  SoftMemory* memory_; // nullptr: the stage-2 is KVM's
   const StormOptions options_;
   std::atomic<bool> stopping_{false};
   std::array<std::atomic<std::uint64_t>, storm_kinds> counts_{};

@@ -9,9 +9,9 @@
 
 namespace slat::vmm {
 
-VcpuThread::VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, GuestRam& ram,
-                       PortBus& ports, OnEnd on_end)
-    : index_(index), vcpu_(std::move(vcpu)), ram_(&ram), ports_(&ports),
+VcpuThread::VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, VcpuGate& gate,
+                       GuestRam& ram, PortBus& ports, OnEnd on_end)
+    : index_(index), vcpu_(std::move(vcpu)), gate_(&gate), ram_(&ram), ports_(&ports),
       on_end_(std::move(on_end)) {}
 
 VcpuThread::~VcpuThread() {
@@ -59,7 +59,10 @@ void VcpuThread::run() {
   vcpu_->attach();
   std::optional<VcpuEnd> end;
   while (!end) {
-    end = handle(vcpu_->run());
+    gate_->enter();
+    const VcpuExit exit = vcpu_->run();
+    gate_->leave();
+    end = handle(exit);
     if (!end && state() == VcpuState::stopping) end = VcpuEnd{};
   }
   vcpu_->detach();

@@ -11,6 +11,7 @@
 #include "vmm/guest_ram.hpp"
 #include "vmm/port_bus.hpp"
 #include "vmm/vcpu_backend.hpp"
+#include "vmm/vcpu_gate.hpp"
 
 #include <atomic>
 #include <functional>
@@ -39,8 +40,9 @@ class VcpuThread {
   /// Called once on the vCPU's thread when it ends.
   using OnEnd = std::function<void(unsigned index, const VcpuEnd& end)>;
 
-  VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, GuestRam& ram, PortBus& ports,
-             OnEnd on_end);
+  /// `gate`, `ram` and `ports` outlive it.
+  VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, VcpuGate& gate, GuestRam& ram,
+             PortBus& ports, OnEnd on_end);
   /// Stops and joins.
   ~VcpuThread();
   VcpuThread(const VcpuThread&) = delete;
@@ -70,6 +72,7 @@ class VcpuThread {
 
   const unsigned index_;
   const std::unique_ptr<VcpuBackend> vcpu_;
+  VcpuGate* gate_;
   GuestRam* ram_;
   PortBus* ports_;
   const OnEnd on_end_;

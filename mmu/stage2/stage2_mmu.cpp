@@ -43,34 +43,60 @@ InstallStatus status_of(MapOutcome outcome) {
 
 } // namespace
 
-template <class F> const Stage2Slot* Stage2Mmu<F>::find(std::uintptr_t address) const {
-  for (const Stage2Slot& slot : slots_)
-    if (slot.start <= address && address < slot.end) return &slot;
-  return nullptr;
+template <class F>
+Stage2Mmu<F>::Stage2Mmu(Stage2Table<F>& table, const InvalidateSeq& sequence,
+                        const std::vector<Stage2Slot>& slots)
+    : table_(&table), sequence_(&sequence), slots_(slots.size()) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
+    slots_[i].guest = slots[i].guest;
+    slots_[i].bytes = slots[i].end - slots[i].start;
+    slots_[i].host = slots[i].host;
+    set_slot(i, slots[i].start);
+  }
+}
+
+template <class F> void Stage2Mmu<F>::remove_slot(std::size_t index) {
+  LiveSlot& slot = slots_[index];
+  slot.start.store(0, std::memory_order_relaxed); // see LiveSlot
+  table_->zap_range(slot.guest, slot.guest + slot.bytes, Tables::free);
+}
+
+template <class F> void Stage2Mmu<F>::set_slot(std::size_t index, std::uintptr_t start) {
+  slots_[index].start.store(start, std::memory_order_relaxed); // see LiveSlot
+}
+
+template <class F> typename Stage2Mmu<F>::Place Stage2Mmu<F>::find(std::uintptr_t address) const {
+  for (const LiveSlot& slot : slots_) {
+    const std::uintptr_t where = slot.where();
+    if (where != 0 && address - where < slot.bytes) return {&slot, address - where};
+  }
+  return {};
 }
 
 template <class F>
 template <class Function>
 void Stage2Mmu<F>::each_part(std::uintptr_t start, std::uintptr_t end, Function function) const {
-  for (const Stage2Slot& slot : slots_) {
-    const std::uintptr_t from = std::max(start, slot.start);
-    const std::uintptr_t to = std::min(end, slot.end);
-    if (from < to) function(slot.guest + (from - slot.start), slot.guest + (to - slot.start));
+  for (const LiveSlot& slot : slots_) {
+    const std::uintptr_t where = slot.where();
+    if (where == 0) continue;
+    const std::uintptr_t from = std::max(start, where);
+    const std::uintptr_t to = std::min(end, where + slot.bytes);
+    if (from < to) function(slot.guest + (from - where), slot.guest + (to - where));
   }
 }
 
 template <class F>
 InstallResult Stage2Mmu<F>::install(std::uintptr_t address, std::size_t pages, bool writable) {
-  const Stage2Slot* const slot = find(address);
+  const auto [slot, offset] = find(address);
   if (slot == nullptr) return {InstallStatus::gone, 0};
   const RangesInProgress ranges(*sequence_);
-  const std::size_t wanted = std::min(pages, (slot->end - address) >> F::shift(1));
+  const std::size_t wanted = std::min<std::size_t>(pages, (slot->bytes - offset) >> F::shift(1));
   bool any = false;
   for (std::size_t done = 0; done < wanted;) {
-    const std::uintptr_t hva = address + (done << F::shift(1));
-    Stage2Fault fault{.address = slot->guest + (hva - slot->start),
-                      .host = slot->host + (hva - slot->start),
-                      .hva = hva,
+    const std::uint64_t at = offset + (done << F::shift(1));
+    Stage2Fault fault{.address = slot->guest + at,
+                      .host = slot->host + at,
+                      .hva = address + (done << F::shift(1)),
                       .allowed = {true, writable, true},
                       .write = writable};
     std::size_t step = 1;

@@ -150,6 +150,21 @@ TEST_F(MoveTest, growth_beyond_the_backing_or_into_mapped_pages_is_refused) {
   expect_vmas({{0, 4, 60}, {10, 14, 10}, {14, 18, 24}, {30, 32, 15}});
 }
 
+TEST_F(MoveTest, elsewhere_is_not_where_it_was) {
+  const std::uintptr_t from = world.map(0, 4);
+  const auto moved =
+      world.mm.move({.address = from, .old_length = 4 * page_size, .new_length = 4 * page_size});
+  ASSERT_TRUE(moved);
+  EXPECT_EQ(*moved, from) << "there is no need";
+  const auto elsewhere = world.mm.move({.address = from,
+                                        .old_length = 4 * page_size,
+                                        .new_length = 4 * page_size,
+                                        .elsewhere = true});
+  ASSERT_TRUE(elsewhere);
+  EXPECT_NE(*elsewhere, from);
+  EXPECT_EQ(world.mm.vmas().front().start, *elsewhere);
+}
+
 TEST_F(MoveTest, whole_vma_goes_to_a_free_place_with_its_words_and_its_content) {
   world.map(10, 4, base);
   world.touch(base, 3);

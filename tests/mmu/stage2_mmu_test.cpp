@@ -110,6 +110,27 @@ TEST_F(Stage2MmuTest, chain_asks_for_the_age_of_pages) {
   EXPECT_FALSE(chain.clear_flush_young(hva, hva + 64 * page));
 }
 
+TEST_F(Stage2MmuTest, slot_that_is_removed_takes_its_translations_and_comes_back_elsewhere) {
+  ASSERT_EQ(fault(7, vm_write).result, FaultResult::done);
+  mmu->remove_slot(0);
+  EXPECT_EQ(host(7), 0u);
+  EXPECT_TRUE(flusher.covered(guest + 7 * page, guest + 8 * page));
+  EXPECT_EQ(fault(7).result, FaultResult::no_vma)
+      << "nothing is installed into a slot that is gone";
+  EXPECT_EQ(host(7), 0u);
+
+  const auto moved = world.mm.move(
+      {.address = hva, .old_length = pages * page, .new_length = pages * page, .elsewhere = true});
+  ASSERT_TRUE(moved);
+  ASSERT_NE(*moved, hva);
+  hva = *moved;
+  mmu->set_slot(0, hva);
+  EXPECT_EQ(fault(7, vm_write).result, FaultResult::done);
+  EXPECT_EQ(host(7), host_base + 7 * page) << "the same page of the host view";
+  ASSERT_TRUE(world.mm.advise(hva + 7 * page, page, Advice::dontneed));
+  EXPECT_EQ(host(7), 0u) << "ranges find it at its new place";
+}
+
 TEST_F(Stage2MmuTest, release_unmaps_everything) {
   ASSERT_EQ(fault(7).result, FaultResult::done);
   mmu->release();

@@ -15,8 +15,8 @@ namespace {
 
 class GuestRamTest : public testing::Test {
  protected:
-  GuestRam& ram(std::uint64_t size) {
-    auto made = GuestRam::create(size, {}, counters_);
+  GuestRam& ram(std::uint64_t size, std::uint64_t region_bytes = 0) {
+    auto made = GuestRam::create(size, {}, counters_, region_bytes);
     EXPECT_TRUE(made) << (made ? "" : made.error().message);
     ram_ = std::move(made.value());
     return *ram_;
@@ -133,6 +133,45 @@ TEST_F(GuestRamTest, WritersOfDifferentWordsAndARemoverOfOtherPagesDoNotDisturbE
   for (std::thread& writer : writers) writer.join();
   done.store(true, std::memory_order_relaxed); // see above
   remover.join();
+}
+
+TEST_F(GuestRamTest, RegionsAreNoLargerThanAskedFor) {
+  GuestRam& memory = ram(9 * mib, 4 * mib);
+  ASSERT_EQ(memory.regions().size(), 3u);
+  EXPECT_EQ(memory.regions()[2].gpa.start, 8 * mib);
+  EXPECT_EQ(memory.regions()[2].gpa.size, mib);
+  std::vector<std::byte> bytes(mib, std::byte{0x5a});
+  std::vector<std::byte> found(mib);
+  ASSERT_TRUE(memory.write(4 * mib - 4096, bytes)) << "across two of them";
+  ASSERT_TRUE(memory.read(4 * mib - 4096, found));
+  EXPECT_EQ(bytes, found);
+}
+
+TEST_F(GuestRamTest, I38_HostAccessesFindARegionWhereverItsViewHasGone) {
+  GuestRam& memory = ram(8 * mib, 2 * mib);
+  std::atomic<bool> done{false};
+  std::vector<std::thread> writers;
+  for (unsigned who = 0; who < 2; ++who)
+    writers.emplace_back([&, who] {
+      std::uint64_t expected[4] = {};
+      for (std::uint64_t i = 1; !done.load(std::memory_order_relaxed); ++i) { // only a wish
+        const unsigned region = unsigned(i % 4);
+        const Gpa address = region * 2 * mib + who * 8;
+        std::uint64_t found = 0;
+        EXPECT_TRUE(memory.read(address, std::as_writable_bytes(std::span(&found, 1))));
+        EXPECT_EQ(found, expected[region]) << "of another region, or lost";
+        expected[region] = i << 8 | region << 1 | who;
+        EXPECT_TRUE(memory.write(address, std::as_bytes(std::span(&expected[region], 1))));
+      }
+    });
+  for (unsigned i = 0; i < 400; ++i) {
+    const std::uintptr_t before = memory.regions()[i % 4].guest_view;
+    ASSERT_TRUE(memory.move_view(i % 4));
+    EXPECT_NE(memory.regions()[i % 4].guest_view, before);
+    EXPECT_EQ(memory.regions()[i % 4].guest_view % (2 * mib), 0u);
+  }
+  done.store(true, std::memory_order_relaxed); // see above
+  for (std::thread& writer : writers) writer.join();
 }
 
 TEST_F(GuestRamTest, AnUnmappedPartIsAnErrorThatNamesTheAddress) {

@@ -48,8 +48,8 @@ MachineEnd end_of(Machine& machine, unsigned seconds) {
 }
 
 guest::Mailbox mailbox_of(Machine& machine) {
-  const auto view = machine.ram().guest_view_of(machine.kernel().notes.mailbox.value()).value();
-  auto pin = machine.ram().translations().pin(view, sizeof(guest::Mailbox), mmu::vm_read);
+  auto pin = machine.ram().pin(machine.kernel().notes.mailbox.value(), sizeof(guest::Mailbox),
+                               mmu::vm_read);
   EXPECT_TRUE(pin) << pin.error().message;
   return pin ? guest::copy_of(*reinterpret_cast<const guest::Mailbox*>(pin->bytes().data()))
              : guest::Mailbox{};

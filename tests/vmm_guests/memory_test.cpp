@@ -23,8 +23,7 @@ TEST_F(MachineMemory, MemstressRunsBesideTheDeviceHoleAndTouchesOnlyWhatItTests)
                                .cpus = 2,
                                .serial = log.sink()});
   ASSERT_TRUE(machine);
-  Storm storm(machine->ram(), machine->accelerator().soft_memory(),
-              {.seed = 1, .rate = 500, .max_pages = 1 << 18});
+  Storm storm(*machine, {.seed = 1, .rate = 500, .max_pages = 1 << 18});
   ASSERT_TRUE(machine->start());
   const MachineEnd end = end_of(*machine, 60);
   EXPECT_EQ(storm.finish(), "");

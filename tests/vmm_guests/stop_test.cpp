@@ -73,8 +73,7 @@ TEST_F(MachineStop, AtRandomTimesInAStormOfFaults) {
     config.fault_around = 1u << (random() % 6);
     auto machine = make_machine(std::move(config));
     ASSERT_TRUE(machine);
-    Storm storm(machine->ram(), machine->accelerator().soft_memory(),
-                {.seed = random(), .rate = 5000, .max_pages = 4096});
+    Storm storm(*machine, {.seed = random(), .rate = 5000, .max_pages = 4096});
     ASSERT_TRUE(machine->start());
     std::this_thread::sleep_for(std::chrono::microseconds(random() % 60'000));
     machine->request_stop();

@@ -74,8 +74,7 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
                                .serial = log.sink()});
   ASSERT_TRUE(machine);
   const std::uint64_t before = machine->counters().sum(Counter::invalidate_count);
-  Storm storm(machine->ram(), machine->accelerator().soft_memory(),
-              {.seed = 7, .rate = 2000, .max_pages = 1024});
+  Storm storm(*machine, {.seed = 7, .rate = 2000, .max_pages = 1024});
   ASSERT_TRUE(machine->start());
   ASSERT_TRUE(wait_until_running(*machine));
   std::this_thread::sleep_for(std::chrono::seconds(1));
@@ -86,6 +85,30 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   EXPECT_GT(storm.ranges(), 100u);
   EXPECT_EQ(machine->counters().sum(Counter::invalidate_count) - before, storm.ranges());
   EXPECT_GT(machine->accelerator().fault_count(), 100u) << "zapped pages came back";
+}
+
+TEST_F(MachineStorm, SlotsInUseAreExchangedAndMovedAndTheGuestSeesNothing) {
+  for (const StormKind kind : {StormKind::slots, StormKind::move}) {
+    SCOPED_TRACE(name(kind));
+    SerialLog log;
+    auto machine = make_machine({.kernel = memstress_image(),
+                                 .command_line = "mib=16",
+                                 .memory = 32 * mib,
+                                 .memory_slot = 4 * mib,
+                                 .cpus = 2,
+                                 .serial = log.sink()});
+    ASSERT_TRUE(machine);
+    ASSERT_EQ(machine->ram().regions().size(), 8u);
+    Storm storm(*machine, {.seed = 11, .kinds = {kind, kind, StormKind::zap}});
+    ASSERT_TRUE(machine->start());
+    ASSERT_TRUE(wait_until_running(*machine));
+    std::this_thread::sleep_for(std::chrono::milliseconds(700));
+    ask_to_stop(*machine); // through a region that may be on its way
+    expect_good(end_of(*machine, 60), log);
+    EXPECT_EQ(storm.finish(), "");
+    expect_consistent(*machine);
+    EXPECT_GT(storm.ranges(kind), 20u);
+  }
 }
 
 TEST_F(MachineStorm, RemovalElsewhereWhileTheGuestRuns) {
@@ -101,8 +124,7 @@ TEST_F(MachineStorm, RemovalElsewhereWhileTheGuestRuns) {
   ASSERT_TRUE(machine);
   GuestRam& ram = machine->ram();
   const std::uintptr_t view = ram.guest_view_of(spare).value();
-  Storm storm(ram, machine->accelerator().soft_memory(),
-              {.seed = 3, .rate = 500, .max_pages = 2048});
+  Storm storm(*machine, {.seed = 3, .rate = 500, .max_pages = 2048});
   ASSERT_TRUE(machine->start());
   std::uint64_t rounds = 0;
   const std::array<std::byte, 4> mark{std::byte{1}, std::byte{2}, std::byte{3}, std::byte{4}};

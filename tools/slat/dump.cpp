@@ -111,14 +111,14 @@ int dump_stage2(const DumpOptions& options) {
   PictureFile picture(options.picture);
   if (!options.picture.empty())
     if (auto ok = picture.open(); !ok) return report(ok.error());
+  config->memory_slot = storm_slot_bytes(options.storm, config->memory);
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   std::optional<vmm::Storm> storm;
   if (!options.storm.empty()) {
     auto kinds = parse_storm(options.storm, true);
     if (!kinds) return report(kinds.error());
-    storm.emplace((*machine)->ram(), (*machine)->accelerator().soft_memory(),
-                  vmm::StormOptions{.kinds = std::move(*kinds)});
+    storm.emplace(**machine, vmm::StormOptions{.kinds = std::move(*kinds)});
   }
 
   const auto due = Clock::now() + std::chrono::duration_cast<Clock::duration>(

@@ -8,8 +8,8 @@ namespace slat::tool {
 
 vmm::Result<guest::Mailbox> sample_mailbox(vmm::Machine& machine) {
   // The loader has refused images whose mailbox is not in RAM.
-  const auto view = machine.ram().guest_view_of(machine.kernel().notes.mailbox.value()).value();
-  auto pin = machine.ram().translations().pin(view, sizeof(guest::Mailbox), mmu::vm_read);
+  auto pin = machine.ram().pin(machine.kernel().notes.mailbox.value(), sizeof(guest::Mailbox),
+                               mmu::vm_read);
   if (!pin)
     return vmm::fail(vmm::Errc::host_failed, pin.error().os_error,
                      fmt::format("the guest's mailbox cannot be read: {}", pin.error().message));

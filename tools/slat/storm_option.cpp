@@ -48,6 +48,17 @@ CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
           "", "storm"));
 }
 
+std::uint64_t storm_slot_bytes(const std::string& kinds, std::uint64_t memory) {
+  constexpr std::uint64_t align = 2 << 20;
+  bool several = false;
+  (void)each_word(kinds, [&](std::string_view word) {
+    several |= word == "all" || word == vmm::name(vmm::StormKind::slots) ||
+               word == vmm::name(vmm::StormKind::move);
+    return std::string();
+  });
+  return several ? (memory / 8 + align - 1) / align * align : 0;
+}
+
 vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds, bool soft) {
   std::vector<vmm::StormKind> result;
   const std::string wrong = each_word(kinds, [&](std::string_view word) {

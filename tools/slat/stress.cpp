@@ -209,16 +209,16 @@ int stress(const StressOptions& options) {
     const std::lock_guard lock(serial_mutex);
     serial.append(bytes.data(), bytes.size());
   };
+  config->memory_slot = storm_slot_bytes(options.storm, config->memory);
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   std::optional<vmm::Storm> storm;
   if (!options.storm.empty()) {
-    vmm::SoftMemory* const soft = (*machine)->accelerator().soft_memory();
-    auto kinds = parse_storm(options.storm, soft != nullptr);
+    auto kinds = parse_storm(options.storm, (*machine)->accelerator().soft_memory() != nullptr);
     if (!kinds) return report(kinds.error());
     vmm::StormOptions storm_options = options.storm_options;
     storm_options.kinds = std::move(*kinds);
-    storm.emplace((*machine)->ram(), soft, storm_options);
+    storm.emplace(**machine, storm_options);
   }
   Watcher watcher(**machine, options.passes != 0 ? 0 : options.seconds);
   auto result = run_machine(**machine, std::chrono::milliseconds(200), [&] { watcher.tick(); });
