@@ -33,7 +33,7 @@ enum class Counter : unsigned {
   uffd_missing_count,
   uffd_minor_count,
   uffd_wp_count,
-  uffd_stale_count,      // messages of faults at a place that the guest view has left since
+  uffd_stale_count,      // messages of faults at a place that has moved or been protected since
   uffd_wake_count,       // installs that found the page installed and only woke the faulting thread
   mmio_on_ram_count,     // accesses that the kernel's emulator handed to us
   efault_count,          // KVM_RUN ended in EFAULT during a range in progress

@@ -10,6 +10,8 @@ std::string_view to_string(Errc code) {
     return "no_such_file";
   case Errc::bad_image:
     return "bad_image";
+  case Errc::read_only:
+    return "read_only";
   case Errc::out_of_guest_memory:
     return "out_of_guest_memory";
   case Errc::host_unavailable:

@@ -13,6 +13,7 @@ enum class Errc {
   no_such_file,        // an input file is missing or unreadable
   bad_image,           // a kernel image that is not what it should be
   out_of_guest_memory, // an address or a size outside the guest's RAM
+  read_only,           // guest memory that cannot be written to now
   host_unavailable,    // the host lacks a device or a feature
   no_permission,       // the host has it, and this user may not use it
   host_limit,          // a limit of the host is in the way

@@ -107,8 +107,14 @@ void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns)
     counters.add(mmu::Counter::uffd_stale_count);
     return;
   }
-  on_failure_(event.address, outcome.result);
   const std::uintptr_t page = event.address & ~(mmu::page_size - 1);
+  if (outcome.result == mmu::FaultResult::denied) {
+    // Protected since the message was sent. The vCPU faults again, and the kernel refuses it as the mapping is now.
+    counters.add(mmu::Counter::uffd_stale_count);
+    (void)uffd_->wake(page, mmu::page_size);
+    return;
+  }
+  on_failure_(event.address, outcome.result);
   (void)uffd_->poison(page, mmu::page_size);
   (void)uffd_->wake(page,
                     mmu::page_size); // also where this kernel cannot poison: the run is over anyway

@@ -20,6 +20,17 @@ tl::unexpected<Error> host_error(const mmu::Error& error, std::string_view doing
   return fail(code, error.os_error, fmt::format("{}: {}", doing, error.message));
 }
 
+Errc pin_errc(mmu::Errc code) {
+  switch (code) {
+  case mmu::Errc::no_memory:
+    return Errc::host_limit;
+  case mmu::Errc::access_denied:
+    return Errc::read_only;
+  default:
+    return Errc::host_failed;
+  }
+}
+
 std::vector<GpaRange> split(std::span<const GpaRange> ranges, std::uint64_t most) {
   std::vector<GpaRange> parts;
   for (const GpaRange& range : ranges)
@@ -92,12 +103,22 @@ Result<mmu::TranslationCache::Pin> GuestRam::pin(Gpa address, std::size_t length
     // another one can have come to its place only later.
     if (pin && region.guest_view == view) return std::move(*pin);
     if (!pin && moves % 2 == 0 && moves_.load(std::memory_order_acquire) == moves)
-      return fail(pin.error().code == mmu::Errc::no_memory ? Errc::host_limit : Errc::host_failed,
-                  pin.error().os_error,
+      return fail(pin_errc(pin.error().code), pin.error().os_error,
                   fmt::format("guest memory at {:#x} cannot be accessed: {}", address,
                               pin.error().message));
     std::this_thread::sleep_for(std::chrono::microseconds(20));
   }
+}
+
+Result<void> GuestRam::set_read_only(const GpaRange& range, bool read_only) {
+  const Region& region = *region_of(range.start);
+  SLAT_ASSERT(range.start + range.size <= region.gpa.start + region.gpa.size, "not in one region");
+  if (read_only) read_only_.take();
+  auto done = mm_->protect(region.guest_view + (range.start - region.gpa.start), range.size,
+                           read_only ? mmu::vm_read : mmu::vm_read | mmu::vm_write);
+  if (!read_only || !done) read_only_.give_back();
+  if (!done) return host_error(done.error(), "guest memory cannot be protected");
+  return {};
 }
 
 bool GuestRam::is_in_guest_view(std::uintptr_t address) const {
@@ -129,7 +150,9 @@ Result<void> GuestRam::each_pin(Gpa address, std::size_t length, std::uint32_t a
     return fail(Errc::out_of_guest_memory, 0,
                 fmt::format("[{:#x}, +{:#x}) is not all guest RAM", address, length));
   for (std::size_t done = 0; done < length;) {
+    const std::uint64_t before = read_only_.before();
     auto here = pin(address + done, length - done, access);
+    if (!here && here.error().code == Errc::read_only && read_only_.wait(before)) continue;
     if (!here) return forward(here);
     copy(here->bytes(), done);
     done += here->bytes().size();

@@ -5,6 +5,7 @@
 #include "mmu/address_space.hpp"
 #include "mmu/translation_cache.hpp"
 #include "vmm/guest_memory.hpp"
+#include "vmm/read_only_ranges.hpp"
 
 #include <atomic>
 #include <memory>
@@ -51,12 +52,20 @@ class GuestRam final : public GuestMemory {
 
   [[nodiscard]] std::span<const GpaRange> ranges() const override { return ranges_; }
 
+  /// Waits where a range is read_only(). Errors: read_only if it is for another reason.
   Result<void> write(Gpa address, std::span<const std::byte> bytes) override;
   Result<void> read(Gpa address, std::span<std::byte> bytes) override;
 
   /// Pins guest memory for `access` (mmu::VmFlags): [address, address + length), or the first part of it, as
   /// TranslationCache::pin() says, which see; wherever the guest view is by then. Errors: those of read().
   Result<mmu::TranslationCache::Pin> pin(Gpa address, std::size_t length, std::uint32_t access);
+
+  /// Takes the right to write to a part of a region away from everybody, or gives it back; each part that is taken is
+  /// given back once. Page aligned. Not beside a move_view(). Sleeps. Errors: host_limit, host_failed.
+  Result<void> set_read_only(const GpaRange& range, bool read_only);
+
+  /// Who is refused a write asks these whether it will be allowed again.
+  [[nodiscard]] ReadOnlyRanges& read_only() { return read_only_; }
 
   /// Whether the guest view of a region is there. Sleeps while one is on its way.
   [[nodiscard]] bool is_in_guest_view(std::uintptr_t address) const;
@@ -87,6 +96,7 @@ class GuestRam final : public GuestMemory {
   std::uint64_t size_ = 0;
   std::vector<GpaRange> ranges_;
   std::vector<Region> regions_;
+  ReadOnlyRanges read_only_;
   std::atomic<std::uint32_t> moves_{0}; // odd: a view is on its way
   std::unique_ptr<mmu::AddressSpace>
       mm_; // after regions_: goes first, while the backings' first references still hold

@@ -113,7 +113,8 @@ VcpuExit KvmVcpu::memory_fault(const kvm::MemoryFault& fault, std::uint64_t sequ
     return kvm::Interrupted{};
   }
   return VcpuFailure{
-      fmt::format("guest memory could not be mapped: {}", kvm::to_string(kvm::Exit(fault))), true};
+      fmt::format("guest memory could not be mapped: {}", kvm::to_string(kvm::Exit(fault))), true,
+      fault.os_error == EFAULT};
 }
 
 } // namespace slat::vmm

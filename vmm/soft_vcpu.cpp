@@ -24,7 +24,7 @@ struct ToExit {
   VcpuExit operator()(const softcpu::MemoryFailed& failed) const {
     return VcpuFailure{fmt::format("{} of guest memory at {:#x}: {}", to_string(failed.access),
                                    failed.gpa, mmu::to_string(failed.why)),
-                       true};
+                       true, failed.why == mmu::FaultResult::denied};
   }
 
   VcpuExit operator()(const softcpu::Unsupported& missing) const {

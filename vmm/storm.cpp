@@ -12,8 +12,10 @@ namespace slat::vmm {
 namespace {
 
 constexpr std::array<std::string_view, storm_kinds> names = {
-    "zap", "pageout", "cold", "notifier", "slots", "move", "dirty", "split", "collapse"};
+    "zap",  "pageout",  "cold",  "notifier", "slots",
+    "move", "readonly", "dirty", "split",    "collapse"};
 constexpr std::size_t most_sleepers = 4;
+constexpr std::size_t most_read_only = 8;
 
 template <class Result> tl::expected<void, std::string> outcome(const Result& result) {
   if (!result) return tl::unexpected(result.error().message);
@@ -88,17 +90,22 @@ void Storm::run() {
     const StormKind kind = options_.kinds.size() == 1
                                ? options_.kinds[0]
                                : options_.kinds[random() % options_.kinds.size()];
-    if (auto done = act(kind, pick(random), random); !done) {
+    auto done = give_back(false);
+    if (done) done = act(kind, pick(random), random);
+    if (!done) {
       error_ = std::string(name(kind)) + ": " + done.error();
       break;
     }
     counts_[std::size_t(kind)].fetch_add(1, std::memory_order_relaxed); // a sum
     // Behind schedule is not made up for: a rate, not a quota.
     next = std::max(next + period, Clock::now());
-    while (!stopping_.load(std::memory_order_relaxed) && Clock::now() < next)
+    while (!stopping_.load(std::memory_order_relaxed) && Clock::now() < next) {
       std::this_thread::sleep_for(
-          std::min<std::chrono::nanoseconds>(next - Clock::now(), std::chrono::milliseconds(20)));
+          std::min<std::chrono::nanoseconds>(next - Clock::now(), std::chrono::milliseconds(5)));
+      if (auto given = give_back(false); !given) error_ = given.error();
+    }
   }
+  if (auto done = give_back(true); !done && error_.empty()) error_ = done.error();
   for (const auto& sleeper : sleepers_) ram_->mm().notifiers().unregister_notifier(*sleeper);
 }
 
@@ -131,6 +138,8 @@ Storm::Outcome Storm::act(StormKind kind, const Range& range, std::mt19937_64& r
     return outcome(machine_->change_slot(range.index, Machine::SlotChange::replace));
   case StormKind::move:
     return outcome(machine_->change_slot(range.index, Machine::SlotChange::move));
+  case StormKind::readonly:
+    return make_read_only(range, random);
   case StormKind::dirty:
     read_dirty(range);
     return {};
@@ -158,6 +167,27 @@ mmu::Result<void> Storm::come_and_go(std::mt19937_64& random) {
   if (auto ok = notifiers.register_notifier(*sleeper); !ok) return ok;
   sleepers_.push_back(std::move(sleeper));
   return {};
+}
+
+Storm::Outcome Storm::make_read_only(const Range& range, std::mt19937_64& random) {
+  if (read_only_.size() == most_read_only)
+    if (auto done = give_back(true); !done) return done;
+  const GpaRange part{range.gpa(), range.bytes()};
+  if (auto done = outcome(ram_->set_read_only(part, true)); !done) return done;
+  read_only_.push_back(
+      {part, std::chrono::steady_clock::now() + std::chrono::microseconds(random() % 5000)});
+  return {};
+}
+
+Storm::Outcome Storm::give_back(bool all) {
+  const auto now = std::chrono::steady_clock::now();
+  Outcome result;
+  std::erase_if(read_only_, [&](const ReadOnly& part) {
+    if (!all && part.until > now) return false;
+    if (auto done = outcome(ram_->set_read_only(part.range, false)); !done && result) result = done;
+    return true;
+  });
+  return result;
 }
 
 void Storm::read_dirty(const Range& range) {

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -26,6 +27,7 @@ enum class StormKind : unsigned {
   notifier, // subscribers come and go, and sleep in their callbacks
   slots,    // a memory slot in use is deleted and added again
   move,     // a memory slot's guest view goes to another address
+  readonly, // nobody may write there for some milliseconds
   dirty,    // our stage-2: the dirty log is read and cleaned
   split,    // our stage-2: huge leaves become small ones
   collapse, // our stage-2: small leaves become huge ones, where they can
@@ -95,6 +97,9 @@ class Storm {
 
   Outcome act(StormKind kind, const Range& range, std::mt19937_64& random);
   mmu::Result<void> come_and_go(std::mt19937_64& random);
+  Outcome make_read_only(const Range& range, std::mt19937_64& random);
+  /// Gives back what has been read-only for long enough, or all of it.
+  Outcome give_back(bool all);
   void read_dirty(const Range& range);
 
   Machine* machine_;
@@ -106,6 +111,13 @@ class Storm {
   std::string error_;                              // written by the thread, read after the join
   std::vector<std::unique_ptr<Sleeper>> sleepers_; // of the thread
   std::vector<std::uint64_t> dirty_bits_;          // the same
+
+  struct ReadOnly {
+    GpaRange range;
+    std::chrono::steady_clock::time_point until;
+  };
+
+  std::vector<ReadOnly> read_only_; // the same
   std::thread thread_;
 };
 

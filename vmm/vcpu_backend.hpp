@@ -14,6 +14,8 @@ struct VcpuFailure {
   std::string cause;
   bool memory =
       false; // guest memory could not be had: to be expected while the machine is being stopped
+  bool refused =
+      false; // perhaps because it is read-only (ReadOnlyRanges); run() may be tried again
 };
 
 using VcpuExit = std::variant<kvm::IoOut, kvm::IoIn, kvm::MmioRead, kvm::MmioWrite, kvm::Hlt,

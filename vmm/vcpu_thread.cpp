@@ -59,6 +59,7 @@ void VcpuThread::run() {
   vcpu_->attach();
   std::optional<VcpuEnd> end;
   while (!end) {
+    read_only_before_ = ram_->read_only().before();
     gate_->enter();
     const VcpuExit exit = vcpu_->run();
     gate_->leave();
@@ -87,6 +88,8 @@ std::optional<VcpuEnd> VcpuThread::handle(const VcpuExit& exit) {
     return crash("triple fault: an exception that the guest's IDT could not deliver");
   const auto& failure = std::get<VcpuFailure>(exit);
   if (failure.memory && state() == VcpuState::stopping) return VcpuEnd{};
+  if (failure.refused && ram_->read_only().wait(read_only_before_))
+    return std::nullopt; // the instruction starts again
   return crash(failure.cause);
 }
 

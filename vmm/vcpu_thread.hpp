@@ -76,6 +76,7 @@ class VcpuThread {
   GuestRam* ram_;
   PortBus* ports_;
   const OnEnd on_end_;
+  std::uint64_t read_only_before_ = 0; // of the vCPU's thread; see ReadOnlyRanges
   std::atomic<VcpuState> state_{VcpuState::created};
   std::thread thread_;
 };

@@ -29,7 +29,7 @@ struct Ram {
   void add(Gpa start, std::uint64_t pages) {
     mmu::BackingRef backing(
         *mmu::Backing::create("picture", pages * page, std::make_unique<mmu::ZeroSource>()));
-    regions.push_back({{start, pages * page}, 0, std::move(backing)});
+    regions.push_back({{start, pages * page}, GuestRam::ViewAddress(0), std::move(backing)});
   }
 
   void set(std::size_t region, std::uint64_t at, mmu::PageState state, std::uint64_t flags = 0) {

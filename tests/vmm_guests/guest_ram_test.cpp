@@ -174,6 +174,30 @@ TEST_F(GuestRamTest, I38_HostAccessesFindARegionWhereverItsViewHasGone) {
   for (std::thread& writer : writers) writer.join();
 }
 
+TEST_F(GuestRamTest, WriteWaitsForTheRightToWriteThatIsGivenBack) {
+  GuestRam& memory = ram(8 * mib);
+  const std::uint64_t value = 7;
+  const auto bytes = std::as_bytes(std::span(&value, 1));
+  ASSERT_TRUE(memory.set_read_only({mib, mib}, true));
+  std::atomic<bool> written{false};
+  std::thread writer([&] {
+    EXPECT_TRUE(memory.write(mib, bytes));
+    written = true;
+  });
+  std::uint64_t found = 1;
+  EXPECT_TRUE(memory.read(mib, std::as_writable_bytes(std::span(&found, 1)))) << "reads go on";
+  EXPECT_EQ(found, 0u);
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  EXPECT_FALSE(written);
+  ASSERT_TRUE(memory.set_read_only({mib, mib}, false));
+  writer.join();
+
+  ASSERT_TRUE(memory.mm().protect(memory.regions().front().guest_view, mib, mmu::vm_read));
+  const auto refused = memory.write(0, bytes);
+  ASSERT_FALSE(refused) << "nobody has promised to give that back";
+  EXPECT_EQ(refused.error().code, Errc::read_only);
+}
+
 TEST_F(GuestRamTest, AnUnmappedPartIsAnErrorThatNamesTheAddress) {
   GuestRam& memory = ram(8 * mib);
   ASSERT_TRUE(memory.mm().unmap(memory.regions().front().guest_view + 4 * mib, mib));

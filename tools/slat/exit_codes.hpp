@@ -38,6 +38,7 @@ enum ExitCode : int {
     return exit_host_limit;
   case vmm::Errc::guest_crashed:
     return exit_guest_crashed;
+  case vmm::Errc::read_only:
   case vmm::Errc::host_failed:
     return exit_host_failed;
   }
