@@ -52,6 +52,12 @@ class Accelerator {
   virtual Result<void> remove_slot(std::size_t region) = 0;
   virtual Result<void> add_slot(std::size_t region) = 0;
 
+  /// The dirty log: which pages of a region the guest has written since the last call, a bit each; `bits` has a word for
+  /// each 64 pages. A write that races with a call is in it or in the next. log_dirty() first; it may come while vCPUs
+  /// run. Regions are multiples of 256 KiB. Sleep.
+  virtual Result<void> log_dirty() = 0;
+  virtual Result<void> read_dirty(std::size_t region, std::span<std::uint64_t> bits) = 0;
+
   /// vCPU `index`, in the state of `entry`.
   virtual Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,
                                                            const EntryState& entry) = 0;

@@ -65,9 +65,21 @@ class KvmAccelerator final : public Accelerator {
   Result<void> add_slot(std::size_t region) override {
     const GuestRam::Region& memory = ram_->regions()[region];
     if (auto ok = vm_->set_memslot(std::uint32_t(region), memory.gpa.start, memory.gpa.size,
-                                   memory.guest_view);
+                                   memory.guest_view, slot_flags_);
         !ok)
       return from_kvm(ok);
+    return {};
+  }
+
+  Result<void> log_dirty() override {
+    slot_flags_ = KVM_MEM_LOG_DIRTY_PAGES;
+    for (std::size_t i = 0; i < ram_->regions().size(); ++i)
+      if (auto ok = add_slot(i); !ok) return ok; // changes the flags
+    return {};
+  }
+
+  Result<void> read_dirty(std::size_t region, std::span<std::uint64_t> bits) override {
+    if (auto ok = vm_->get_dirty_log(std::uint32_t(region), bits); !ok) return from_kvm(ok);
     return {};
   }
 
@@ -110,6 +122,7 @@ class KvmAccelerator final : public Accelerator {
   std::optional<kvm::Vm> vm_;
   const std::vector<kvm_cpuid_entry2> cpuid_;
   GuestRam* ram_ = nullptr;
+  std::uint32_t slot_flags_ = 0;
   std::unique_ptr<FaultService> service_;
 };
 

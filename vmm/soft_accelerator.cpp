@@ -70,6 +70,13 @@ class SoftAccelerator final : public Accelerator {
     return {};
   }
 
+  Result<void> log_dirty() override { return {}; } // the table's D bits are always kept
+
+  Result<void> read_dirty(std::size_t region, std::span<std::uint64_t> bits) override {
+    memory_->read_dirty(region, bits);
+    return {};
+  }
+
   void detach_memory() override { memory_.reset(); }
 
   Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,

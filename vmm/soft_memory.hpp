@@ -68,6 +68,11 @@ class SoftMemory {
 
   void add_slot(std::size_t region) { mmu_->set_slot(region, ram_->regions()[region].guest_view); }
 
+  void read_dirty(std::size_t region, std::span<std::uint64_t> bits) {
+    const GpaRange& range = ram_->regions()[region].gpa;
+    table_->read_dirty(range.start, range.start + range.size, bits);
+  }
+
   [[nodiscard]] Table& table() { return *table_; }
 
   /// Any time. From the walk that found nothing to the return of the install, in nanoseconds, of all vCPUs.

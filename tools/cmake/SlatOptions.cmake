@@ -2,7 +2,7 @@
 add_library(slat_options INTERFACE)
 target_compile_features(slat_options INTERFACE cxx_std_20)
 target_compile_options(slat_options INTERFACE
-  -Wall -Wextra -Wconversion -Wshadow -Werror
+  -Wall -Wextra -Wconversion -Werror
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>)
 target_compile_definitions(slat_options INTERFACE
   $<$<BOOL:${SLAT_CHECKED}>:SLAT_CHECKED=1>
@@ -11,7 +11,9 @@ if(CMAKE_UNITY_BUILD)
   # Sanitizer presets compile eight sources in one: half the time. A local name may then meet a neighbour's. The other
   # presets compile each source alone, with the warning. See slat_own_unit().
   # g++ takes an anonymous namespace in what is included for one in a header.
-  target_compile_options(slat_options INTERFACE -Wno-shadow $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+  target_compile_options(slat_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+else()
+  target_compile_options(slat_options INTERFACE -Wshadow)
 endif()
 # A symbol table that --wrap and backtraces can use, and no surprises from a missing symbol at run time.
 target_link_options(slat_options INTERFACE -Wl,-z,defs)

@@ -11,6 +11,7 @@ using Command = std::function<int()>;
 
 void add_boot(CLI::App& program, Command& run);
 void add_stress(CLI::App& program, Command& run);
+void add_inval(CLI::App& program, Command& run);
 void add_doctor(CLI::App& program, Command& run);
 void add_dump(CLI::App& program, Command& run);
 void add_bench(CLI::App& program, Command& run);

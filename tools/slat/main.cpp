@@ -41,6 +41,7 @@ int main(int argc, char** argv) {
   Command run;
   add_boot(program, run);
   add_stress(program, run);
+  add_inval(program, run);
   add_doctor(program, run);
   add_dump(program, run);
   add_bench(program, run);

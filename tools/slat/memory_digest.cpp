@@ -1,11 +1,9 @@
 #include "slat/memory_digest.hpp"
 
-#include "guests/memory_plan.hpp"
 #include "vmm/layout.hpp"
 
 #include <array>
 #include <span>
-#include <vector>
 
 namespace slat::tool {
 
@@ -40,6 +38,12 @@ std::optional<guest::MemoryPlan> plan_of(vmm::Machine& machine, const MemstressS
 }
 
 } // namespace
+
+std::vector<guest::PageRange> tested_pages(vmm::Machine& machine, const MemstressShape& shape) {
+  const auto plan = plan_of(machine, shape);
+  if (!plan) return {};
+  return {plan->ranges, plan->ranges + plan->range_count};
+}
 
 vmm::Result<std::uint64_t> memory_digest(vmm::Machine& machine, const MemstressShape& shape) {
   const auto plan = plan_of(machine, shape);

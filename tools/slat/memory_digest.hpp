@@ -1,10 +1,11 @@
 // What a memstress run leaves behind, as two numbers: equal for equal runs, whatever executed them.
 #pragma once
 
-#include "guests/abi.hpp"
+#include "guests/memory_plan.hpp"
 #include "vmm/machine.hpp"
 
 #include <cstdint>
+#include <vector>
 
 namespace slat::tool {
 
@@ -13,6 +14,9 @@ struct MemstressShape {
   std::uint64_t mib; // 0: all
   std::uint64_t shared_pages;
 };
+
+/// The private tested pages, ascending; empty if the guest cannot have made a plan with this shape.
+std::vector<guest::PageRange> tested_pages(vmm::Machine& machine, const MemstressShape& shape);
 
 /// Of the tested pages, private and shared, and of the generations that the guest expects in them. Not of the ledgers,
 /// which tell who came first. The guest has ended. May sleep. Errors: those of GuestRam::read().
