@@ -12,7 +12,7 @@ namespace slat::vmm {
 namespace {
 
 constexpr std::array<std::string_view, storm_kinds> names = {
-    "zap", "pageout", "cold", "notifier", "dirty", "split", "collapse"};
+    "zap", "pageout", "cold", "reclaim", "notifier", "dirty", "split", "collapse"};
 constexpr std::size_t most_sleepers = 4;
 
 } // namespace
@@ -53,7 +53,11 @@ class Storm::Sleeper final : public mmu::Notifier {
 };
 
 Storm::Storm(GuestRam& ram, SoftMemory* memory, const StormOptions& options)
-    : ram_(&ram), memory_(memory), options_(options), thread_([this] { run(); }) {
+    : ram_(&ram), memory_(memory), options_(options) {
+  if (std::find(options_.kinds.begin(), options_.kinds.end(), StormKind::reclaim) !=
+      options_.kinds.end())
+    ram_->make_store(options_.store_limit);
+  thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
 
@@ -115,6 +119,9 @@ mmu::Result<void> Storm::act(StormKind kind, const Range& range, std::mt19937_64
     return mm.advise(range.view(), range.bytes(), mmu::Advice::pageout);
   case StormKind::cold:
     return mm.advise(range.view(), range.bytes(), mmu::Advice::cold);
+  case StormKind::reclaim:
+    if (auto done = mm.reclaim(range.view(), range.bytes()); !done) return mmu::forward(done);
+    return {}; // the store counts what it had no room for
   case StormKind::notifier:
     return come_and_go(random);
   case StormKind::dirty:

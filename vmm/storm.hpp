@@ -24,6 +24,7 @@ enum class StormKind : unsigned {
   zap,      // out of the guest view and every stage-2; the data stays
   pageout,  // the same, and the host is asked to reclaim it
   cold,     // not accessed lately: the aging bits are cleared
+  reclaim,  // compressed into a store, and the memory given back; a store that is full is no error
   notifier, // subscribers come and go, and sleep in their callbacks
   dirty,    // our stage-2: the dirty log is read and cleaned
   split,    // our stage-2: huge leaves become small ones
@@ -47,13 +48,14 @@ struct StormOptions {
   std::uint64_t seed = 1;
   unsigned rate = 1000;          // ranges a second, of all kinds together
   std::uint64_t max_pages = 512; // of one range; sizes are log-uniform from 1
+  std::uint64_t store_limit = 0; // bytes for `reclaim`, see GuestRam::make_store()
   std::vector<StormKind> kinds = {
       StormKind::zap}; // each range is of one of them, by chance; not empty
 };
 
 class Storm {
  public:
-  /// Starts at once. `ram` and `memory` outlive it; `memory` may be nullptr if no kind needs it.
+  /// Starts at once, and sees to it that `ram` has a store if a kind needs one. `ram` and `memory` outlive it; `memory` may be nullptr if no kind needs it.
   Storm(GuestRam& ram, SoftMemory* memory, const StormOptions& options);
   /// Ends and joins.
   ~Storm();

@@ -184,6 +184,18 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
     for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
       if (const std::uint64_t ranges = storm->ranges(vmm::StormKind(i)); ranges != 0)
         row(fmt::format("storm: {}", vmm::name(vmm::StormKind(i))), std::to_string(ranges));
+  if (const vmm::CompressedStore* const store = machine.ram().store()) {
+    const vmm::CompressedStore::Stats kept = store->stats();
+    row("pages reclaimed, restored", fmt::format("{}, {}", sum(mmu::Counter::reclaimed_pages),
+                                                 sum(mmu::Counter::restored_pages)));
+    row("compressed to, same-filled",
+        kept.put_pages == 0
+            ? "-"
+            : fmt::format("{:.1f} %, {}",
+                          100 * double(kept.put_bytes) / double(kept.put_pages << mmu::page_shift),
+                          kept.same_filled));
+    row("store was full", std::to_string(kept.full_count));
+  }
   row("invalidations", std::to_string(sum(mmu::Counter::invalidate_count)));
   row("pages invalidated", std::to_string(sum(mmu::Counter::invalidated_pages)));
   row("VMM memory (KiB)", std::to_string(vmm_resident_bytes() / 1024));
