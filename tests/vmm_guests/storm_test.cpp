@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <fmt/format.h>
+#include <functional>
 #include <gmock/gmock.h>
 #include <thread>
 
@@ -86,6 +87,116 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   EXPECT_GT(storm.ranges(), 100u);
   EXPECT_EQ(machine->counters().sum(Counter::invalidate_count) - before, storm.ranges());
   EXPECT_GT(machine->accelerator().fault_count(), 100u) << "zapped pages came back";
+}
+
+/// Runs memstress under the storm until `enough`, or for 20 s at the most; then the guest's verdict must be good.
+void expect_good_under(Machine& machine, const SerialLog& log, const StormOptions& options,
+                       const std::function<bool()>& enough) {
+  Storm storm(machine.ram(), machine.accelerator().soft_memory(), options);
+  ASSERT_TRUE(machine.start());
+  ASSERT_TRUE(wait_until_running(machine));
+  for (int i = 0; i < 4000 && !enough(); ++i)
+    if (machine.wait_for(std::chrono::milliseconds(5))) break;
+  ask_to_stop(machine);
+  expect_good(end_of(machine, 90), log);
+  EXPECT_EQ(storm.finish(), "");
+  expect_consistent(machine);
+}
+
+TEST_F(MachineStorm, I38_ReclaimedPagesComeBackAsTheGuestLeftThem) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
+  expect_good_under(*machine, log,
+                    {.seed = 11, .rate = 2000, .max_pages = 256, .kinds = {StormKind::reclaim}},
+                    [&] { return sum(Counter::restored_pages) >= 5000; });
+  EXPECT_GT(sum(Counter::restored_pages), 0u);
+  EXPECT_GE(sum(Counter::reclaimed_pages), sum(Counter::restored_pages));
+  const CompressedStore::Stats kept = machine->ram().store()->stats();
+  EXPECT_EQ(kept.pages, sum(Counter::reclaimed_pages) - sum(Counter::restored_pages));
+  EXPECT_EQ(kept.damaged_pages, 0u);
+  EXPECT_EQ(kept.limit, 8 * mib) << "a quarter of the RAM";
+  std::uint64_t reclaimed = 0;
+  for (const GuestRam::Region& region : machine->ram().regions())
+    for (std::uint64_t page = 0; page < region.backing->pages(); ++page)
+      reclaimed += region.backing->word(page).read().state() == mmu::PageState::reclaimed ? 1 : 0;
+  EXPECT_EQ(reclaimed, kept.pages) << "a slot without a page";
+}
+
+TEST_F(MachineStorm, I38_AllKindsAtOnceLoseNothing) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const bool soft = machine->accelerator().soft_memory() != nullptr;
+  StormOptions options{.seed = 12, .rate = 2000, .max_pages = 256, .kinds = {}};
+  for (std::size_t i = 0; i < storm_kinds; ++i)
+    if (soft || !needs_soft_memory(StormKind(i))) options.kinds.push_back(StormKind(i));
+  expect_good_under(*machine, log, options,
+                    [&] { return machine->counters().sum(Counter::restored_pages) >= 1000; });
+  EXPECT_GT(machine->counters().sum(Counter::restored_pages), 0u);
+}
+
+TEST_F(MachineStorm, I41_AFullStoreStopsNothing) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  expect_good_under(*machine, log,
+                    {.seed = 13,
+                     .rate = 2000,
+                     .max_pages = 256,
+                     .store_limit = 64 * kib,
+                     .kinds = {StormKind::reclaim}},
+                    [&] { return machine->ram().store()->stats().full_count >= 200; });
+  const CompressedStore::Stats kept = machine->ram().store()->stats();
+  EXPECT_GT(kept.full_count, 0u);
+  EXPECT_LE(kept.bytes, 64 * kib);
+}
+
+TEST_F(MachineStorm, I41_AReclaimedPageThatIsDamagedEndsTheRunAndIsNeverRead) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  GuestRam& ram = machine->ram();
+  CompressedStore& store = ram.make_store();
+  ASSERT_TRUE(machine->start());
+  ASSERT_TRUE(wait_until_running(*machine));
+  // Whole regions, damaged while the guest runs into them. (The guest may be as quick with some.)
+  for (int round = 0; round < 200 && !machine->wait_for(std::chrono::milliseconds(5)); ++round)
+    for (const GuestRam::Region& region : ram.regions()) {
+      auto done = ram.mm().reclaim(region.guest_view, region.gpa.size);
+      ASSERT_TRUE(done) << done.error().message;
+      for (std::uint64_t page = 0; page < region.backing->pages(); ++page) {
+        mmu::PageWord& word = region.backing->word(page);
+        mmu::PageState was{};
+        if (word.read().state() != mmu::PageState::reclaimed ||
+            word.claim_fill(was) != mmu::FillClaim::claimed)
+          continue;
+        if (was == mmu::PageState::reclaimed) store.damage(word.read().slot(), page);
+        word.finish_fill(was);
+      }
+    }
+  const MachineEnd end = end_of(*machine, 60);
+  EXPECT_EQ(end.reason, Reason::crashed) << log.text();
+  EXPECT_THAT(end.report, testing::HasSubstr("poisoned"));
+  EXPECT_GT(store.stats().damaged_pages, 0u);
+  EXPECT_GT(machine->counters().sum(Counter::poisoned_pages), 0u);
+  EXPECT_THAT(log.text(), testing::Not(testing::HasSubstr("mismatch at")));
 }
 
 TEST_F(MachineStorm, RemovalElsewhereWhileTheGuestRuns) {
