@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <fmt/format.h>
 #include <pthread.h>
 
 namespace slat::vmm {
@@ -12,7 +13,7 @@ namespace slat::vmm {
 namespace {
 
 constexpr std::array<std::string_view, storm_kinds> names = {
-    "zap", "pageout", "cold", "reclaim", "notifier", "dirty", "split", "collapse"};
+    "zap", "pageout", "cold", "reclaim", "discard", "notifier", "dirty", "split", "collapse"};
 constexpr std::size_t most_sleepers = 4;
 
 } // namespace
@@ -54,9 +55,12 @@ class Storm::Sleeper final : public mmu::Notifier {
 
 Storm::Storm(GuestRam& ram, SoftMemory* memory, const StormOptions& options)
     : ram_(&ram), memory_(memory), options_(options) {
-  if (std::find(options_.kinds.begin(), options_.kinds.end(), StormKind::reclaim) !=
-      options_.kinds.end())
-    ram_->make_store(options_.store_limit);
+  const auto has = [&](StormKind kind) {
+    return std::find(options_.kinds.begin(), options_.kinds.end(), kind) != options_.kinds.end();
+  };
+  if (has(StormKind::reclaim)) ram_->make_store(options_.store_limit);
+  SLAT_CHECK(options_.given_up != nullptr || !has(StormKind::discard),
+             "a storm of discards without pages that are given up");
   thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
@@ -122,6 +126,8 @@ mmu::Result<void> Storm::act(StormKind kind, const Range& range, std::mt19937_64
   case StormKind::reclaim:
     if (auto done = mm.reclaim(range.view(), range.bytes()); !done) return mmu::forward(done);
     return {}; // the store counts what it had no room for
+  case StormKind::discard:
+    return discard();
   case StormKind::notifier:
     return come_and_go(random);
   case StormKind::dirty:
@@ -135,6 +141,27 @@ mmu::Result<void> Storm::act(StormKind kind, const Range& range, std::mt19937_64
     return {};
   case StormKind::last_:
     break;
+  }
+  return {};
+}
+
+mmu::Result<void> Storm::discard() {
+  const auto failed = [](const Error& error) {
+    return mmu::fail(mmu::Errc::os_failed, error.os_error, error.message);
+  };
+  given_up_.clear();
+  if (auto ok = options_.given_up->collect(given_up_); !ok) return failed(ok.error());
+  for (const GivenUpPages::Page& page : given_up_) {
+    const auto view = ram_->guest_view_of(page.gpa);
+    if (!view || page.gpa % mmu::page_size != 0)
+      return mmu::fail(
+          mmu::Errc::invalid_argument, 0,
+          fmt::format("the guest gives up {:#x}, which is no page of its RAM", page.gpa));
+    if (auto removed = ram_->mm().advise(*view, mmu::page_size, mmu::Advice::remove); !removed)
+      return removed;
+    // Nothing is left anywhere, in no view and in no store: only now may the guest be told.
+    if (auto ok = options_.given_up->acknowledge(page); !ok) return failed(ok.error());
+    discarded_.fetch_add(1, std::memory_order_relaxed); // a sum
   }
   return {};
 }

@@ -25,6 +25,7 @@ enum class StormKind : unsigned {
   pageout,  // the same, and the host is asked to reclaim it
   cold,     // not accessed lately: the aging bits are cleared
   reclaim,  // compressed into a store, and the memory given back; a store that is full is no error
+  discard,  // pages that the guest gives up are removed (GivenUpPages); takes a guest that does
   notifier, // subscribers come and go, and sleep in their callbacks
   dirty,    // our stage-2: the dirty log is read and cleaned
   split,    // our stage-2: huge leaves become small ones
@@ -44,11 +45,32 @@ inline constexpr std::size_t storm_kinds = std::size_t(StormKind::last_);
   return kind >= StormKind::dirty;
 }
 
+[[nodiscard]] constexpr bool needs_given_up_pages(StormKind kind) {
+  return kind == StormKind::discard;
+}
+
+/// What a guest that knows its host has given up: a balloon, or free page reporting.
+class GivenUpPages {
+ public:
+  virtual ~GivenUpPages() = default;
+
+  struct Page {
+    Gpa gpa;             // page aligned; any value, for it is the guest's word
+    std::uint64_t token; // for acknowledge()
+  };
+
+  /// Appends the pages that are given up and not acknowledged. May sleep; no range, pin or lock is held.
+  virtual Result<void> collect(std::vector<Page>& pages) = 0;
+  /// The page has been removed: from here on the guest relies on its being zero (I39). The same.
+  virtual Result<void> acknowledge(const Page& page) = 0;
+};
+
 struct StormOptions {
   std::uint64_t seed = 1;
-  unsigned rate = 1000;          // ranges a second, of all kinds together
-  std::uint64_t max_pages = 512; // of one range; sizes are log-uniform from 1
-  std::uint64_t store_limit = 0; // bytes for `reclaim`, see GuestRam::make_store()
+  unsigned rate = 1000;             // ranges a second, of all kinds together
+  std::uint64_t max_pages = 512;    // of one range; sizes are log-uniform from 1
+  GivenUpPages* given_up = nullptr; // outlives the storm; for `discard`
+  std::uint64_t store_limit = 0;    // bytes for `reclaim`, see GuestRam::make_store()
   std::vector<StormKind> kinds = {
       StormKind::zap}; // each range is of one of them, by chance; not empty
 };
@@ -67,6 +89,11 @@ class Storm {
 
   [[nodiscard]] std::uint64_t ranges(StormKind kind) const {
     return counts_[std::size_t(kind)].load(std::memory_order_relaxed); // a sum
+  }
+
+  /// Pages removed because the guest had given them up.
+  [[nodiscard]] std::uint64_t discarded_pages() const {
+    return discarded_.load(std::memory_order_relaxed); // a sum
   }
 
   /// Ends the storm, and gives the error that had ended it before; empty if there was none.
@@ -94,12 +121,15 @@ class Storm {
   mmu::Result<void> act(StormKind kind, const Range& range, std::mt19937_64& random);
   mmu::Result<void> come_and_go(std::mt19937_64& random);
   void read_dirty(const Range& range);
+  mmu::Result<void> discard();
 
   GuestRam* ram_;
   SoftMemory* memory_;
   const StormOptions options_;
   std::atomic<bool> stopping_{false};
   std::array<std::atomic<std::uint64_t>, storm_kinds> counts_{};
+  std::atomic<std::uint64_t> discarded_{0};
+  std::vector<GivenUpPages::Page> given_up_;       // of the thread
   std::string error_;                              // written by the thread, read after the join
   std::vector<std::unique_ptr<Sleeper>> sleepers_; // of the thread
   std::vector<std::uint64_t> dirty_bits_;          // the same

@@ -50,6 +50,11 @@ TEST(DumpStage2, DrawsWhatIsInTheStore) {
   EXPECT_THAT(content(picture), ContainsRegex("#f0e442"));
 }
 
+TEST(DumpStage2, RefusesAStormThatItsGuestTakesNoPartIn) {
+  EXPECT_THAT(run_slat(dump({"--storm", "discard"})),
+              refused(64, {"--storm discard", "slat stress"}));
+}
+
 TEST(DumpStage2, ShowsHugeLeaves) {
   const Ended ended = run_slat(dump({"--after", "0.3", "--fault-around", "512"}));
   EXPECT_EQ(ended.exit_code, 0);

@@ -89,6 +89,38 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   EXPECT_GT(machine->accelerator().fault_count(), 100u) << "zapped pages came back";
 }
 
+/// What memstress gives up, by its mailbox.
+class MailboxPages final : public GivenUpPages {
+ public:
+  explicit MailboxPages(Machine& machine) : machine_(&machine) {}
+
+  Result<void> collect(std::vector<Page>& pages) override {
+    const guest::Mailbox mailbox = mailbox_of(*machine_);
+    for (std::uint32_t vcpu = 0; vcpu < machine_->config().cpus; ++vcpu)
+      if (const std::uint64_t request = mailbox.slots[vcpu].given_up;
+          request != 0 && mailbox.discarded[vcpu] != std::uint8_t(request))
+        pages.push_back({(request >> 32) * 4096, std::uint64_t(vcpu) << 8 | (request & 0xff)});
+    return {};
+  }
+
+  Result<void> acknowledge(const Page& page) override {
+    const std::byte sequence{std::uint8_t(page.token)};
+    return machine_->ram().write(machine_->kernel().notes.mailbox.value() +
+                                     offsetof(guest::Mailbox, discarded) + (page.token >> 8),
+                                 {&sequence, 1});
+  }
+
+ private:
+  Machine* machine_;
+};
+
+/// Pages that the guest gave up and then found to be zero.
+std::uint64_t read_as_zero(Machine& machine) {
+  std::uint64_t sum = 0;
+  for (const guest::VcpuSlot& slot : mailbox_of(machine).slots) sum += slot.discarded;
+  return sum;
+}
+
 /// Runs memstress under the storm until `enough`, or for 20 s at the most; then the guest's verdict must be good.
 void expect_good_under(Machine& machine, const SerialLog& log, const StormOptions& options,
                        const std::function<bool()>& enough) {
@@ -128,21 +160,91 @@ TEST_F(MachineStorm, I38_ReclaimedPagesComeBackAsTheGuestLeftThem) {
   EXPECT_EQ(reclaimed, kept.pages) << "a slot without a page";
 }
 
-TEST_F(MachineStorm, I38_AllKindsAtOnceLoseNothing) {
+TEST_F(MachineStorm, I38_I39_AllKindsAtOnceLoseNothing) {
   SerialLog log;
   auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
+                               .command_line = "mib=8 discard",
                                .memory = 32 * mib,
                                .cpus = 2,
                                .serial = log.sink()});
   ASSERT_TRUE(machine);
   const bool soft = machine->accelerator().soft_memory() != nullptr;
-  StormOptions options{.seed = 12, .rate = 2000, .max_pages = 256, .kinds = {}};
+  MailboxPages given_up(*machine);
+  StormOptions options{
+      .seed = 12, .rate = 2000, .max_pages = 256, .given_up = &given_up, .kinds = {}};
   for (std::size_t i = 0; i < storm_kinds; ++i)
     if (soft || !needs_soft_memory(StormKind(i))) options.kinds.push_back(StormKind(i));
-  expect_good_under(*machine, log, options,
-                    [&] { return machine->counters().sum(Counter::restored_pages) >= 1000; });
+  expect_good_under(*machine, log, options, [&] {
+    return machine->counters().sum(Counter::restored_pages) >= 1000 && read_as_zero(*machine) >= 10;
+  });
   EXPECT_GT(machine->counters().sum(Counter::restored_pages), 0u);
+  EXPECT_GT(read_as_zero(*machine), 0u);
+}
+
+TEST_F(MachineStorm, I39_WhatTheGuestGivesUpReadsAsZero) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=4 discard",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  MailboxPages given_up(*machine);
+  expect_good_under(
+      *machine, log,
+      {.seed = 14, .rate = 20'000, .given_up = &given_up, .kinds = {StormKind::discard}},
+      [&] { return read_as_zero(*machine) >= 600; }); // more than a byte counts
+  EXPECT_GT(read_as_zero(*machine), 20u);
+  EXPECT_GE(machine->counters().sum(Counter::freed_pages), read_as_zero(*machine));
+}
+
+/// A host that does something else with each page that is given up, and says that it is gone.
+struct WrongHost : MachineStorm {
+  void expect_caught(const std::function<void(GuestRam&, std::uintptr_t page)>& what,
+                     const testing::Matcher<guest::Kind>& kind) {
+    SerialLog log;
+    auto machine = make_machine({.kernel = memstress_image(),
+                                 .command_line = "mib=4 discard",
+                                 .memory = 32 * mib,
+                                 .cpus = 2,
+                                 .serial = log.sink()});
+    ASSERT_TRUE(machine && machine->start());
+    ASSERT_TRUE(wait_until_running(*machine));
+    MailboxPages given_up(*machine);
+    for (int i = 0; i < 4000 && mailbox_of(*machine).first_mismatch.valid == 0; ++i) {
+      std::vector<GivenUpPages::Page> pages;
+      ASSERT_TRUE(given_up.collect(pages));
+      for (const GivenUpPages::Page& page : pages) {
+        what(machine->ram(), machine->ram().guest_view_of(page.gpa).value());
+        ASSERT_TRUE(given_up.acknowledge(page));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ask_to_stop(*machine);
+    EXPECT_EQ(end_of(*machine, 60).exit_code, guest::exit_mismatch) << log.text();
+    EXPECT_THAT(guest::Kind(mailbox_of(*machine).first_mismatch.kind), kind) << log.text();
+  }
+};
+
+TEST_F(WrongHost, I39_IsCaughtIfItRemovesNothing) {
+  expect_caught([](GuestRam&, std::uintptr_t) {}, guest::Kind::stale);
+}
+
+TEST_F(WrongHost, I39_IsCaughtIfItOnlyZaps) {
+  expect_caught(
+      [](GuestRam& ram, std::uintptr_t page) {
+        EXPECT_TRUE(ram.mm().advise(page, 4096, mmu::Advice::dontneed));
+      },
+      guest::Kind::stale);
+}
+
+TEST_F(WrongHost, I39_IsCaughtIfItRemovesMoreThanWasGivenUp) {
+  // The guest may be writing it: then it is not zero as a whole.
+  expect_caught(
+      [](GuestRam& ram, std::uintptr_t page) {
+        EXPECT_TRUE(ram.mm().advise(page - 4096, 3 * 4096, mmu::Advice::remove));
+      },
+      testing::AnyOf(guest::Kind::zeroed, guest::Kind::lost, guest::Kind::corrupt));
 }
 
 TEST_F(MachineStorm, I41_AFullStoreStopsNothing) {
