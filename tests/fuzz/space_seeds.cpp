@@ -57,6 +57,9 @@ const std::pair<const char*, Operations> seeds[] = {
     {"host_fails_in_move", {op(SpaceStep::move, 0, 8, 18, 7, rw, to_there, 3)}},
     {"host_fails_in_map", {op(SpaceStep::map, 6, 16, 0, 30, ro, replace, 4)}},
     {"no_memory_in_unmap", {op(SpaceStep::unmap, 2, 3, 0, 0, 0, 0, 64)}},
+    {"access_denied",
+     {op(SpaceStep::protect, 0, 8, 0, 0, 0), op(SpaceStep::read, 3, 1),
+      op(SpaceStep::fault, 3, 1)}},
     {"reclaim",
      {op(SpaceStep::reclaim, 0, 14), op(SpaceStep::read, 3, 1), op(SpaceStep::reclaim, 20, 8),
       op(SpaceStep::move, 20, 4, 44, 4, rw, to_there), op(SpaceStep::fault, 44, 4)}},
@@ -64,9 +67,6 @@ const std::pair<const char*, Operations> seeds[] = {
      {op(SpaceStep::reclaim, 0, 14), op(SpaceStep::advise, 2, 4, 0, 0, 1),
       op(SpaceStep::unmap, 8, 3)}},
     {"host_fails_in_reclaim", {op(SpaceStep::reclaim, 0, 14, 0, 0, 0, 0, 2)}},
-    {"access_denied",
-     {op(SpaceStep::protect, 0, 8, 0, 0, 0), op(SpaceStep::read, 3, 1),
-      op(SpaceStep::fault, 3, 1)}},
 };
 
 } // namespace
