@@ -146,7 +146,7 @@ TEST_F(MachineStorm, I38_ReclaimedPagesComeBackAsTheGuestLeftThem) {
   const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
   expect_good_under(*machine, log,
                     {.seed = 11, .rate = 2000, .max_pages = 256, .kinds = {StormKind::reclaim}},
-                    [&] { return sum(Counter::restored_pages) >= 5000; });
+                    [&] { return sum(Counter::restored_pages) >= 1000; });
   EXPECT_GT(sum(Counter::restored_pages), 0u);
   EXPECT_GE(sum(Counter::reclaimed_pages), sum(Counter::restored_pages));
   const CompressedStore::Stats kept = machine->ram().store()->stats();
@@ -193,7 +193,8 @@ TEST_F(MachineStorm, I39_WhatTheGuestGivesUpReadsAsZero) {
   expect_good_under(
       *machine, log,
       {.seed = 14, .rate = 20'000, .given_up = &given_up, .kinds = {StormKind::discard}},
-      [&] { return read_as_zero(*machine) >= 600; }); // more than a byte counts
+      // More than a byte counts; software vCPUs are slow, and slower under sanitizers.
+      [&] { return read_as_zero(*machine) >= (tested_accelerator() == Accel::soft ? 50 : 600); });
   EXPECT_GT(read_as_zero(*machine), 20u);
   EXPECT_GE(machine->counters().sum(Counter::freed_pages), read_as_zero(*machine));
 }
