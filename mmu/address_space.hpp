@@ -63,6 +63,11 @@ enum class Advice {
   pageout,  // out of the guest view, and the host is asked to reclaim it; the data stays
 };
 
+struct Reclaimed {
+  std::uint64_t pages = 0; // that are in the store now
+  bool full = false;       // the store had no room for more, and the rest was not tried
+};
+
 struct MemoryUsage {
   std::size_t vmas = 0;
   std::uint64_t mapped_bytes = 0;
@@ -104,6 +109,14 @@ class AddressSpace {
   /// is neither discarded, paged out nor cold: Errc::invalid_argument. The filling ones go page by page and
   /// may end half-way, with what is filled filled.
   virtual Result<void> advise(std::uintptr_t address, std::uint64_t length, Advice advice) = 0;
+
+  /// Puts what is present in [address, address + length) into the stores of its backings and gives the
+  /// memory back to the host; the next access of a page brings it back. Neither takes the mm lock for writing
+  /// nor write-locks a VMA. Best effort: what is locked (vm_locked), not mapped, busy or being changed stays
+  /// as it is. Any number of threads, beside everything else. Errors: invalid_argument where a backing has no
+  /// store (a shared file, say), os_failed and no_memory where the host refuses; pages reclaimed by then stay
+  /// so. May sleep, for subscribers and pins; no mmu lock, range or pin is held.
+  virtual Result<Reclaimed> reclaim(std::uintptr_t address, std::uint64_t length) = 0;
 
   /// Fills the range and keeps it in memory (mlock); lets it go again (munlock).
   virtual Result<void> lock(std::uintptr_t address, std::uint64_t length) = 0;

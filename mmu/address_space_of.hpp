@@ -20,6 +20,7 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   Result<void> protect(std::uintptr_t address, std::uint64_t length, std::uint32_t flags) override;
   Result<std::uintptr_t> move(const MoveRequest& request) override;
   Result<void> advise(std::uintptr_t address, std::uint64_t length, Advice advice) override;
+  Result<Reclaimed> reclaim(std::uintptr_t address, std::uint64_t length) override;
   Result<void> lock(std::uintptr_t address, std::uint64_t length) override;
   Result<void> unlock(std::uintptr_t address, std::uint64_t length) override;
   FaultOutcome handle_fault(const FaultRequest& request) override;
@@ -63,6 +64,8 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   Result<void> set_flags(std::uintptr_t start, std::uintptr_t end, std::uint32_t mask,
                          std::uint32_t flags) SLAT_REQUIRES(design_.mm_lock);
   Result<void> discard(std::uintptr_t start, std::uintptr_t end, Advice advice);
+  [[nodiscard]] std::optional<VmaView> first_vma(std::uintptr_t address);
+  Result<Reclaimed> reclaim_batch(const VmaView& batch);
   Result<void> make_cold(std::uintptr_t start, std::uintptr_t end);
   Result<void> fill_range(std::uintptr_t start, std::uintptr_t end, SecondaryMmu* mmu);
   /// For what has been locked: tries to fill it, without a word if it cannot.

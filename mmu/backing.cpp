@@ -135,6 +135,11 @@ void Backing::put_after(Srcu& srcu) {
 }
 
 Backing::~Backing() {
+  // What is still reclaimed: a page that was unmapped or removed has given its slot back then.
+  if (store_ != nullptr && words_ != nullptr)
+    for (std::uint64_t page = 0; page < pages_; ++page)
+      if (const PageBits bits = words_[page].read(); bits.state() == PageState::reclaimed)
+        store_->drop(bits.slot());
   if (mapped_ != nullptr) munmap(mapped_, bitmap_words(pages_) * sizeof(std::uint64_t));
   if (words_ != nullptr) munmap(words_, pages_ * sizeof(PageWord));
   if (host_view_ != nullptr) munmap(host_view_, pages_ << page_shift);

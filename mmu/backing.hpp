@@ -1,5 +1,5 @@
 // Backing: the memory behind a region of guest RAM: a memfd, its host view, its page words and its
-// page source.
+// page source; and a store for pages that are reclaimed, if it has one.
 //
 // Page words belong to the backing, not to an address: a VMA that moves takes its pages' state
 // along for free. An empty page (state none) is always a hole in the memfd, but for a shared file,
@@ -8,6 +8,7 @@
 
 #include "mmu/host.hpp"
 #include "mmu/page_source.hpp"
+#include "mmu/page_store.hpp"
 #include "mmu/page_word.hpp"
 #include "mmu/srcu.hpp"
 
@@ -67,6 +68,16 @@ class Backing {
 
   [[nodiscard]] PageSource& source() const { return *source_; }
 
+  /// Where AddressSpace::reclaim() puts pages; nullptr: they stay. Outlives the backing, which gives every
+  /// slot back. Once, before the first reclaim. A shared file (keeps_data()) has none.
+  void set_store(PageStore& store) {
+    SLAT_CHECK(!keeps_data_ && store_ == nullptr,
+               "a backing is given a second store, or a shared file one");
+    store_ = &store;
+  }
+
+  [[nodiscard]] PageStore* store() const { return store_; }
+
   /// The page's state. `page` < pages().
   [[nodiscard]] PageWord& word(std::uint64_t page) const {
     SLAT_ASSERT(page < pages_, "page offset beyond the backing");
@@ -102,6 +113,7 @@ class Backing {
   std::uint64_t* mapped_ SLAT_GUARDED_BY(mapped_mutex_) = nullptr; // a bit for each page
   std::atomic<std::uint64_t> resident_{0};
   std::unique_ptr<PageSource> source_;
+  PageStore* store_ = nullptr;
   std::atomic<std::uint64_t> references_{1};
 };
 

@@ -12,6 +12,8 @@ constexpr std::array<std::string_view, counter_kinds> names = {
     "fault_around_pages",
     "installed_pages",
     "filled_pages",
+    "reclaimed_pages",
+    "restored_pages",
     "poisoned_pages",
     "vma_lock_miss_count",
     "mm_lock_fallback_count",

@@ -20,7 +20,9 @@ enum class Counter : unsigned {
   fault_around_pages,  // pages installed beyond the ones asked for
   installed_pages,     // pages installed into a secondary MMU, asked for or not
   filled_pages,        // pages whose source filled them
-  poisoned_pages,      // pages whose source failed
+  reclaimed_pages,     // pages put into a store, and their memory given back to the host
+  restored_pages,      // pages that came back from there
+  poisoned_pages,      // pages whose source or store failed
   vma_lock_miss_count, // lockless VMA lookups that did not end in a lock
   mm_lock_fallback_count,   // faults that took the mm read lock
   vma_commit_failed_count,  // speculative faults that a writer overtook

@@ -4,8 +4,10 @@
 
 #include "mmu/address_space_of.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
+#include "mmu/zero_source.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace slat::mmu {
 
@@ -66,7 +68,10 @@ template <class D> class Attempt {
         hints_.by_mm_lock = true;
         return FaultResult::retry;
       }
-      if (const FaultResult filled = fill(ticket, was); filled != FaultResult::done) return filled;
+      if (const FaultResult filled =
+              was == PageState::reclaimed ? restore(ticket) : fill(ticket, was);
+          filled != FaultResult::done)
+        return filled;
       break;
     case FillClaim::present:
       design_.end(ticket);
@@ -146,6 +151,40 @@ template <class D> class Attempt {
     mm_.counters().add(Counter::filled_pages, run.count);
     // Whoever slept knows nothing of the VMA any more: from the top, where the page is now present.
     return slept ? FaultResult::retry : FaultResult::done;
+  }
+
+  /// The same for a reclaimed page, which comes back from the backing's store: alone, and as from a source
+  /// that sleeps.
+  FaultResult restore(VmaTicket& ticket) {
+    design_.end(ticket);
+    PageWord& word = backing_->word(page_);
+    PageStore& store = *backing_->store();
+    const std::uint32_t slot = word.read().slot(); // the claimer's: nobody else frees it
+    // By way of a copy: a page that is not to be had stays a hole, whatever the store has written by then.
+    alignas(64) std::byte bytes[page_size];
+    FillResult result = store.load(slot, bytes);
+    // Memory first, or where the host has none the copy is a SIGBUS. Nothing is lost then.
+    if (result == FillResult::filled &&
+        ZeroSource().fill(*backing_, {page_, 1}) != FillResult::filled)
+      result = FillResult::no_memory;
+    switch (result) {
+    case FillResult::filled:
+      std::memcpy(backing_->host_view(page_), bytes, page_size);
+      backing_->add_resident(1);
+      word.finish_fill(PageState::present);
+      store.drop(slot); // once the word names it no more
+      mm_.counters().add(Counter::restored_pages);
+      return FaultResult::retry;
+    case FillResult::no_memory:
+      word.finish_fill(PageState::reclaimed);
+      return FaultResult::no_memory;
+    case FillResult::failed:
+      break;
+    }
+    word.finish_fill(PageState::poisoned); // and never zeroes (I41)
+    store.drop(slot);
+    mm_.counters().add(Counter::poisoned_pages);
+    return FaultResult::poisoned;
   }
 
   bool claim_empty(std::uint64_t page) {

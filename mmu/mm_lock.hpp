@@ -40,6 +40,13 @@ class SLAT_CAPABILITY("mm_lock") MmLock {
     lock_rank::acquired(this, LockRank::mm_lock);
   }
 
+  /// False where a writer is inside or waits. Does not sleep; other locks may be held.
+  [[nodiscard]] bool try_lock_shared() SLAT_TRY_ACQUIRE_SHARED(true) {
+    if (pthread_rwlock_tryrdlock(&lock_) != 0) return false;
+    lock_rank::acquired(this, LockRank::mm_lock);
+    return true;
+  }
+
   void unlock_shared() SLAT_RELEASE_SHARED() { drop(); }
 
  private:

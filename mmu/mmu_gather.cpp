@@ -36,17 +36,21 @@ void FlushedPages::free(Content content) {
                                         .has_value();
     for (std::uint64_t page = run.pages.first; page < run.pages.first + run.pages.count; ++page) {
       PageWord& word = backing.word(page);
-      const PageBits bits = word.read();
-      if (bits.raw() == 0)
+      if (word.read().raw() == 0)
         continue; // was empty before: nobody fills it while the VMA is write-locked
       word.lock();
-      // What was never filled was never ours to zero, and may not be there (a shared file's end).
-      if (!given_back && bits.state() != PageState::poisoned)
+      const PageState state = word.read().state(); // locked: nobody else changes it
+      const std::uint32_t slot = word.read().slot();
+      // What was never filled was never ours to zero, and may not be there (a shared file's end). What is
+      // reclaimed is a hole already.
+      if (!given_back && state == PageState::present)
         std::memset(backing.host_view(page), 0, page_size);
-      const bool was_resident = bits.state() == PageState::present;
       word.unlock_empty();
-      if (was_resident) backing.add_resident(-1);
-      if (!keep) counters_->add(given_back ? Counter::freed_pages : Counter::unfreed_pages);
+      if (state == PageState::present) backing.add_resident(-1);
+      if (state == PageState::reclaimed)
+        backing.store()->drop(slot);
+      else if (!keep)
+        counters_->add(given_back ? Counter::freed_pages : Counter::unfreed_pages);
     }
   }
 }

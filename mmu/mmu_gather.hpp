@@ -23,7 +23,7 @@ class [[nodiscard]] FlushedPages {
 
   enum class Content { unmapped, removed }; // unmapped: a shared file keeps it
 
-  /// Gives the pages back to the host and empties their page words. Where the host refuses, they are
+  /// Gives the pages back to the host, or their slots back to the store, and empties their page words. Where the host refuses, they are
   /// zeroed instead and only the memory is not won back (unfreed_pages). May sleep; no page lock held,
   /// and the VMAs are write-locked or gone, so that nobody fills a page meanwhile.
   void free(Content content = Content::unmapped);

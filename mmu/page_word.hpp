@@ -13,6 +13,9 @@
 //   filling --finish_fill()--> poisoned         the claimer, if the source failed
 //   filling --finish_fill()--> as it was        the claimer, if the fill is called off
 //   present --unlock_empty()--> none            discard and unmap: the invalidator, locked
+//   reclaimed --unlock_empty()--> none          the same; the slot is the invalidator's to drop
+//   present --unlock_reclaimed()--> reclaimed   reclaim, locked, once the bytes are in the slot and the
+//                                               page is a hole
 //
 // Pins are a count beside the state. try_pin_present() adds one to a present page, whoever locks it;
 // unpin() drops it. A pin excludes removal, not the lock, nor a zap, whose data stays: who means to
@@ -168,6 +171,17 @@ template <class A> class PageWordOf {
     release_as(PageState::none, 0, PageBits::flags, false);
   }
 
+  /// present, locked -> reclaimed(slot): drops the lock, every flag is gone. The bytes are in the slot and out
+  /// of the memory by now: whoever claims the page next acquires both. Wakes those who wait. Does not sleep.
+  void unlock_reclaimed(std::uint32_t slot) {
+    SLAT_ASSERT(read().has(PageBits::locked), "unlock of a page that is not locked");
+    SLAT_ASSERT(read_owned().state() == PageState::present && read_owned().slot() == 0,
+                "a page is reclaimed that is not present");
+    A::on_page_unlock();
+    release_as(PageState::reclaimed, std::uint64_t(slot) << PageBits::slot_shift, PageBits::flags,
+               false);
+  }
+
   /// Sets flags (accessed, dirty) at any time. Relaxed: they are hints until an owner reads them
   /// under the lock.
   void set_flags(std::uint64_t flags) { word_.fetch_or(flags, std::memory_order_relaxed); }
@@ -232,8 +246,8 @@ template <class A> class PageWordOf {
     std::uint64_t fresh = 0;
     do {
       fresh = old & ~(PageBits::state_mask | PageBits::locked | PageBits::waiters | clear);
-      fresh |= std::uint64_t(to) | set;
       if (!keep_slot) fresh &= (std::uint64_t(1) << PageBits::slot_shift) - 1;
+      fresh |= std::uint64_t(to) | set;
     } while (!word_.compare_exchange_weak(old, fresh, std::memory_order_release,
                                           std::memory_order_relaxed));
     if (PageBits(old).has(PageBits::waiters)) A::wake_all(word_);

@@ -24,6 +24,7 @@
 #define SLAT_ACQUIRE_SHARED(...) SLAT_ATTRIBUTE(acquire_shared_capability(__VA_ARGS__))
 #define SLAT_RELEASE(...) SLAT_ATTRIBUTE(release_capability(__VA_ARGS__))
 #define SLAT_RELEASE_SHARED(...) SLAT_ATTRIBUTE(release_shared_capability(__VA_ARGS__))
+#define SLAT_TRY_ACQUIRE_SHARED(...) SLAT_ATTRIBUTE(try_acquire_shared_capability(__VA_ARGS__))
 #define SLAT_TRY_ACQUIRE(...) SLAT_ATTRIBUTE(try_acquire_capability(__VA_ARGS__))
 #define SLAT_NO_ANALYSIS SLAT_ATTRIBUTE(no_thread_safety_analysis)
 

@@ -18,6 +18,7 @@ libcli11-dev         CLI/CLI.hpp
 nlohmann-json3-dev   nlohmann/json.hpp
 libzydis-dev         Zydis/Zydis.h
 libzycore-dev        Zycore/Types.h
+libzstd-dev          zstd.h
 libgtest-dev         gtest/gtest.h
 libgmock-dev         gmock/gmock.h
 libbenchmark-dev     benchmark/benchmark.h

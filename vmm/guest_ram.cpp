@@ -75,6 +75,15 @@ GuestRam::~GuestRam() {
   if (translations_ != nullptr) mm_->notifiers().unregister_notifier(*translations_);
 }
 
+CompressedStore& GuestRam::make_store(std::uint64_t limit) {
+  if (store_ == nullptr) {
+    store_ = std::make_unique<CompressedStore>(
+        CompressedStore::Options{.limit = limit != 0 ? limit : size_ / 4});
+    for (const Region& region : regions_) region.backing->set_store(*store_);
+  }
+  return *store_;
+}
+
 const GuestRam::Region* GuestRam::region_of(Gpa address) const {
   for (const Region& region : regions_)
     if (address >= region.gpa.start && address - region.gpa.start < region.gpa.size) return &region;

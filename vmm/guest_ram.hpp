@@ -4,6 +4,7 @@
 
 #include "mmu/address_space.hpp"
 #include "mmu/translation_cache.hpp"
+#include "vmm/compressed_store.hpp"
 #include "vmm/guest_memory.hpp"
 #include "vmm/read_only_ranges.hpp"
 
@@ -84,6 +85,13 @@ class GuestRam final : public GuestMemory {
 
   [[nodiscard]] std::uint64_t size() const { return size_; }
 
+  /// Makes mm().reclaim() possible: a store for `limit` bytes of compressed data, 0: a quarter of the RAM. Once is enough,
+  /// the first limit stays. Beside a running guest, but not beside itself.
+  CompressedStore& make_store(std::uint64_t limit = 0);
+
+  /// The store, or nullptr. Not beside make_store().
+  [[nodiscard]] const CompressedStore* store() const { return store_.get(); }
+
   /// Where a guest physical address is in the guest view; empty if it is not RAM.
   [[nodiscard]] std::optional<std::uintptr_t> guest_view_of(Gpa address) const;
 
@@ -95,6 +103,7 @@ class GuestRam final : public GuestMemory {
 
   std::uint64_t size_ = 0;
   std::vector<GpaRange> ranges_;
+  std::unique_ptr<CompressedStore> store_; // before regions_: outlives the backings
   std::vector<Region> regions_;
   ReadOnlyRanges read_only_;
   std::atomic<std::uint32_t> moves_{0}; // odd: a view is on its way

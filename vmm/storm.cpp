@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <chrono>
+#include <fmt/format.h>
 #include <pthread.h>
 
 namespace slat::vmm {
@@ -12,8 +13,8 @@ namespace slat::vmm {
 namespace {
 
 constexpr std::array<std::string_view, storm_kinds> names = {
-    "zap",  "pageout",  "cold",  "notifier", "slots",
-    "move", "readonly", "dirty", "split",    "collapse"};
+    "zap",   "pageout", "cold",     "reclaim", "discard", "notifier",
+    "slots", "move",    "readonly", "dirty",   "split",   "collapse"};
 constexpr std::size_t most_sleepers = 4;
 constexpr std::size_t most_read_only = 8;
 
@@ -61,7 +62,14 @@ class Storm::Sleeper final : public mmu::Notifier {
 
 Storm::Storm(Machine& machine, const StormOptions& options)
     : machine_(&machine), ram_(&machine.ram()), memory_(machine.accelerator().soft_memory()),
-      options_(options), thread_([this] { run(); }) {
+      options_(options) {
+  const auto has = [&](StormKind kind) {
+    return std::find(options_.kinds.begin(), options_.kinds.end(), kind) != options_.kinds.end();
+  };
+  if (has(StormKind::reclaim)) ram_->make_store(options_.store_limit);
+  SLAT_CHECK(options_.given_up != nullptr || !has(StormKind::discard),
+             "a storm of discards without pages that are given up");
+  thread_ = std::thread([this] { run(); });
   pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
 
@@ -132,6 +140,13 @@ Storm::Outcome Storm::act(StormKind kind, const Range& range, std::mt19937_64& r
     return advise(mmu::Advice::pageout);
   case StormKind::cold:
     return advise(mmu::Advice::cold);
+  case StormKind::reclaim:
+    return outcome(
+        mm.reclaim(range.view(), range.bytes())); // the store counts what it had no room for
+  case StormKind::discard:
+    // It writes to the guest, and must not wait for a range that it has made read-only itself.
+    if (auto done = give_back(true); !done) return done;
+    return discard();
   case StormKind::notifier:
     return outcome(come_and_go(random));
   case StormKind::slots:
@@ -151,6 +166,23 @@ Storm::Outcome Storm::act(StormKind kind, const Range& range, std::mt19937_64& r
     return {};
   case StormKind::last_:
     break;
+  }
+  return {};
+}
+
+Storm::Outcome Storm::discard() {
+  given_up_.clear();
+  if (auto done = outcome(options_.given_up->collect(given_up_)); !done) return done;
+  for (const GivenUpPages::Page& page : given_up_) {
+    const auto view = ram_->guest_view_of(page.gpa);
+    if (!view || page.gpa % mmu::page_size != 0)
+      return tl::unexpected(
+          fmt::format("the guest gives up {:#x}, which is no page of its RAM", page.gpa));
+    const auto removed = ram_->mm().advise(*view, mmu::page_size, mmu::Advice::remove);
+    if (!removed) return outcome(removed);
+    // Nothing is left anywhere, in no view and in no store: only now may the guest be told.
+    if (auto done = outcome(options_.given_up->acknowledge(page)); !done) return done;
+    discarded_.fetch_add(1, std::memory_order_relaxed); // a sum
   }
   return {};
 }

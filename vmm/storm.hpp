@@ -24,6 +24,8 @@ enum class StormKind : unsigned {
   zap,      // out of the guest view and every stage-2; the data stays
   pageout,  // the same, and the host is asked to reclaim it
   cold,     // not accessed lately: the aging bits are cleared
+  reclaim,  // compressed into a store, and the memory given back; a store that is full is no error
+  discard,  // pages that the guest gives up are removed (GivenUpPages); takes a guest that does
   notifier, // subscribers come and go, and sleep in their callbacks
   slots,    // a memory slot in use is deleted and added again
   move,     // a memory slot's guest view goes to another address
@@ -46,17 +48,40 @@ inline constexpr std::size_t storm_kinds = std::size_t(StormKind::last_);
   return kind >= StormKind::dirty;
 }
 
+[[nodiscard]] constexpr bool needs_given_up_pages(StormKind kind) {
+  return kind == StormKind::discard;
+}
+
+/// What a guest that knows its host has given up: a balloon, or free page reporting.
+class GivenUpPages {
+ public:
+  virtual ~GivenUpPages() = default;
+
+  struct Page {
+    Gpa gpa;             // page aligned; any value, for it is the guest's word
+    std::uint64_t token; // for acknowledge()
+  };
+
+  /// Appends the pages that are given up and not acknowledged. May sleep; no range, pin or lock is held.
+  virtual Result<void> collect(std::vector<Page>& pages) = 0;
+  /// The page has been removed: from here on the guest relies on its being zero (I39). The same.
+  virtual Result<void> acknowledge(const Page& page) = 0;
+};
+
 struct StormOptions {
   std::uint64_t seed = 1;
-  unsigned rate = 1000;          // ranges a second, of all kinds together
-  std::uint64_t max_pages = 512; // of one range; sizes are log-uniform from 1
+  unsigned rate = 1000;             // ranges a second, of all kinds together
+  std::uint64_t max_pages = 512;    // of one range; sizes are log-uniform from 1
+  GivenUpPages* given_up = nullptr; // outlives the storm; for `discard`
+  std::uint64_t store_limit = 0;    // bytes for `reclaim`, see GuestRam::make_store()
   std::vector<StormKind> kinds = {
       StormKind::zap}; // each range is of one of them, by chance; not empty
 };
 
 class Storm {
  public:
-  /// Starts at once. The machine outlives it, and has its own stage-2 if a kind needs it.
+  /// Starts at once, and sees to it that the RAM has a store if a kind needs one. The machine outlives it, and has its own
+  /// stage-2 if a kind needs that.
   Storm(Machine& machine, const StormOptions& options);
   /// Ends and joins.
   ~Storm();
@@ -68,6 +93,11 @@ class Storm {
 
   [[nodiscard]] std::uint64_t ranges(StormKind kind) const {
     return counts_[std::size_t(kind)].load(std::memory_order_relaxed); // a sum
+  }
+
+  /// Pages removed because the guest had given them up.
+  [[nodiscard]] std::uint64_t discarded_pages() const {
+    return discarded_.load(std::memory_order_relaxed); // a sum
   }
 
   /// Ends the storm, and gives the error that had ended it before; empty if there was none.
@@ -101,6 +131,7 @@ class Storm {
   /// Gives back what has been read-only for long enough, or all of it.
   Outcome give_back(bool all);
   void read_dirty(const Range& range);
+  Outcome discard();
 
   Machine* machine_;
   GuestRam* ram_;
@@ -108,6 +139,8 @@ class Storm {
   const StormOptions options_;
   std::atomic<bool> stopping_{false};
   std::array<std::atomic<std::uint64_t>, storm_kinds> counts_{};
+  std::atomic<std::uint64_t> discarded_{0};
+  std::vector<GivenUpPages::Page> given_up_;       // of the thread
   std::string error_;                              // written by the thread, read after the join
   std::vector<std::unique_ptr<Sleeper>> sleepers_; // of the thread
   std::vector<std::uint64_t> dirty_bits_;          // the same

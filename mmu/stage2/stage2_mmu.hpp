@@ -38,7 +38,8 @@ template <class F> class Stage2Mmu final : public SecondaryMmu, public Notifier 
 
   /// See SecondaryMmu. The pages are locked, so no range over them that changes anything can have
   /// ended since the caller's check: what is left to ask, between the two phases, is whether one has
-  /// begun.
+  /// begun. (A change of the map waits for locked pages. Reclaim does not, in the end: it may end over
+  /// them, but it changes none but those that it has locked itself.)
   [[nodiscard]] InstallResult install(std::uintptr_t address, std::size_t pages,
                                       bool writable) override;
 

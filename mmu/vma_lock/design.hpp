@@ -7,6 +7,7 @@
 //     begin(address)         finds and holds the VMA at `address` without the mm lock, if the design
 //                            can; empty if there is none or if a writer is about. Does not sleep
 //                            (but for mmap-lock, which has nothing else than its lock)
+//     try_begin(address)     the same, and never sleeps; begin() itself where that does not
 //     begin_locked(address)  the same by way of the mm read lock; empty only if nothing is mapped
 //     commit(ticket)         under the claim or lock of a page of it: still as it was when begun?
 //     end(ticket)            lets it go
@@ -50,6 +51,7 @@ concept VmaDesign =
       { D::kind } -> std::convertible_to<VmaLockDesign>;
       { D::lockless } -> std::convertible_to<bool>;
       { design.begin(address) } -> std::same_as<VmaTicket>;
+      { design.try_begin(address) } -> std::same_as<VmaTicket>;
       { design.begin_locked(address) } -> std::same_as<VmaTicket>;
       { design.commit(ticket) } -> std::same_as<bool>;
       design.end(ticket);

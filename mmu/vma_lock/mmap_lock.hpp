@@ -38,6 +38,15 @@ class MmapLock {
 
   VmaTicket begin_locked(std::uintptr_t address) { return begin(address); }
 
+  /// The same without sleeping; empty too where a writer is about.
+  VmaTicket try_begin(std::uintptr_t address) SLAT_NO_ANALYSIS {
+    if (!mm_lock.try_lock_shared()) return {};
+    Vma* const vma = tree.find(address);
+    if (vma != nullptr) return {vma, vma->view(), 0, true};
+    mm_lock.unlock_shared();
+    return {};
+  }
+
   [[nodiscard]] bool commit(const VmaTicket&) const { return true; } // no writer got in
 
   void end(const VmaTicket&) SLAT_NO_ANALYSIS { mm_lock.unlock_shared(); }

@@ -60,6 +60,8 @@ template <class Lock, VmaLockDesign Kind> class PerVmaLock {
     return {};
   }
 
+  VmaTicket try_begin(std::uintptr_t address) { return begin(address); }
+
   VmaTicket begin_locked(std::uintptr_t address) {
     const MmReadGuard guard(mm_lock);
     Vma* const vma = tree.find(address);

@@ -74,6 +74,8 @@ class Speculative {
     return {};
   }
 
+  VmaTicket try_begin(std::uintptr_t address) { return begin(address); }
+
   /// Sleeps for the mm read lock, which stays held until end().
   VmaTicket begin_locked(std::uintptr_t address) SLAT_NO_ANALYSIS {
     mm_lock.lock_shared();

@@ -40,6 +40,21 @@ TEST(DumpStage2, ShowsTheLiveTableAndDrawsMemoryUnderAStorm) {
   EXPECT_THAT(svg, testing::EndsWith("</svg>\n"));
 }
 
+TEST(DumpStage2, DrawsWhatIsInTheStore) {
+  const TemporaryDirectory directory;
+  const std::string picture = directory.path() / "memory.svg";
+  const Ended ended =
+      run_slat(dump({"--after", "1", "--storm", "reclaim", "--exact", "--picture", picture}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(content(picture), ContainsRegex("reclaimed</text>"));
+  EXPECT_THAT(content(picture), ContainsRegex("#f0e442"));
+}
+
+TEST(DumpStage2, RefusesAStormThatItsGuestTakesNoPartIn) {
+  EXPECT_THAT(run_slat(dump({"--storm", "discard"})),
+              refused(64, {"--storm discard", "slat stress"}));
+}
+
 TEST(DumpStage2, ShowsHugeLeaves) {
   const Ended ended = run_slat(dump({"--after", "0.3", "--fault-around", "512"}));
   EXPECT_EQ(ended.exit_code, 0);

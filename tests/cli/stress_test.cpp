@@ -53,8 +53,33 @@ TEST(StressSoft, PassesUnderAllStormsAtOnceWithHugeLeaves) {
   const auto stats = nlohmann::json::parse(ended.out, nullptr, false);
   ASSERT_TRUE(stats.is_object()) << ended.out;
   EXPECT_EQ(stats.value("mismatch_count", 1), 0);
-  for (const char* kind : {"zap", "pageout", "cold", "notifier", "dirty", "split", "collapse"})
+  for (const char* kind :
+       {"zap", "pageout", "cold", "reclaim", "discard", "notifier", "dirty", "split", "collapse"})
     EXPECT_GT(stats["storm_ranges"].value(kind, 0), 0) << kind;
+  EXPECT_GT(stats.value("reclaimed_pages", 0), 0);
+  EXPECT_GT(stats.value("restored_pages", 0), 0);
+  EXPECT_GT(stats.value("discarded_page_read_count", 0), 0);
+  EXPECT_GE(stats.value("discarded_page_count", 0), stats.value("discarded_page_read_count", 0));
+  ASSERT_TRUE(stats.contains("reclaim_store"));
+  EXPECT_GT(stats["reclaim_store"].value("put_pages", 0), 0);
+  EXPECT_EQ(stats["reclaim_store"].value("damaged_pages", 1), 0);
+}
+
+TEST_F(Stress, PassesUnderAReclaimStormAndSaysWhatCameBack) {
+  const Ended ended = run_slat(
+      stress({"--accel", "kvm", "--seconds", "2", "--storm", "reclaim", "--stats", "text"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, ContainsRegex("storm: reclaim +[1-9]"));
+  EXPECT_THAT(ended.out, ContainsRegex("pages reclaimed, restored +[1-9][0-9]*, [1-9]"));
+  EXPECT_THAT(ended.out, ContainsRegex("compressed to, same-filled +[0-9.]+ %, [0-9]+"));
+  EXPECT_THAT(ended.out, ContainsRegex("reclaim_store.damaged_pages +0\n"));
+}
+
+TEST_F(Stress, PassesUnderADiscardStormAndSaysWhatReadAsZero) {
+  const Ended ended = run_slat(stress({"--accel", "kvm", "--seconds", "2", "--storm", "discard"}));
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.out, ContainsRegex("storm: discard +[1-9]"));
+  EXPECT_THAT(ended.out, ContainsRegex("pages discarded, read as zero +[1-9][0-9]*, [1-9]"));
 }
 
 TEST_F(Stress, PassesUnderAllStormsThatKvmHas) {

@@ -6,12 +6,14 @@
 #include "mmu/vma_lock/all_designs.hpp"
 #include "space_input.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <sys/mman.h>
 #include <vector>
@@ -52,6 +54,37 @@ struct Mmu final : SecondaryMmu {
   }
 };
 
+/// Room for few pages, so that it is full now and then.
+class Store final : public PageStore {
+ public:
+  ~Store() override { expect(used_ == std::array<bool, slots>{}, "every slot is dropped"); }
+
+  std::optional<std::uint32_t> put(PageBytes page) override {
+    const auto free = std::find(used_.begin(), used_.end(), false);
+    if (free == used_.end()) return std::nullopt;
+    *free = true;
+    const auto slot = std::uint32_t(free - used_.begin());
+    std::copy(page.begin(), page.end(), bytes_[slot].begin());
+    return slot;
+  }
+
+  FillResult load(std::uint32_t slot, PageRoom into) override {
+    expect(used_.at(slot), "a slot that is loaded is in use");
+    std::copy(bytes_[slot].begin(), bytes_[slot].end(), into.begin());
+    return FillResult::filled;
+  }
+
+  void drop(std::uint32_t slot) override {
+    expect(used_.at(slot), "a slot is dropped once");
+    used_[slot] = false;
+  }
+
+ private:
+  static constexpr std::size_t slots = 24;
+  std::array<bool, slots> used_{};
+  std::array<std::array<std::byte, page_size>, slots> bytes_;
+};
+
 struct Mapped {
   int backing;
   std::uint64_t page;
@@ -86,6 +119,7 @@ class Fuzz {
                                      std::make_unique<Pattern>());
       expect(backing.has_value(), "a backing can be made");
       backings_[i].reset(*backing);
+      backings_[i]->set_store(store_);
       for (std::uint64_t page = 0; page < backing_pages; ++page)
         content_[i][page] = filled_with(page);
     }
@@ -252,6 +286,22 @@ class Fuzz {
         content_[std::size_t(found->second.backing)][found->second.page] = std::byte(operation.to);
       return true;
     }
+    case SpaceStep::reclaim: {
+      // Nothing that the model knows of changes: neither the map nor what the guest reads.
+      const auto done = mm_->reclaim(start, length);
+      expect(done || !unhindered_, "a reclaim fails for nothing");
+      if (!done || !unhindered_ || done->full) return true;
+      for (std::uintptr_t at = start; at < start + length; at += page_size) {
+        const auto found = model_.find(at);
+        if (found == model_.end()) continue;
+        const PageState state =
+            backings_[std::size_t(found->second.backing)]->word(found->second.page).read().state();
+        expect((found->second.flags & vm_locked) != 0 ? state != PageState::reclaimed
+                                                      : state != PageState::present,
+               "what is present and not locked is reclaimed");
+      }
+      return true;
+    }
     default:
       if (const auto found = model_.find(start); found != model_.end())
         check_page(start, found->second);
@@ -408,6 +458,7 @@ class Fuzz {
   Counters counters_;
   Mmu mmu_;
   AddressSpaceOptions options_;
+  Store store_; // outlives the backings
   std::array<BackingRef, 2> backings_;
   std::unique_ptr<AddressSpace> mm_;
   std::unique_ptr<TranslationCache> translations_;

@@ -23,6 +23,7 @@ enum class SpaceStep : std::uint8_t {
   fault,
   write,
   read,
+  reclaim,
   count
 };
 

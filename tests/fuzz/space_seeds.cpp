@@ -60,6 +60,13 @@ const std::pair<const char*, Operations> seeds[] = {
     {"access_denied",
      {op(SpaceStep::protect, 0, 8, 0, 0, 0), op(SpaceStep::read, 3, 1),
       op(SpaceStep::fault, 3, 1)}},
+    {"reclaim",
+     {op(SpaceStep::reclaim, 0, 14), op(SpaceStep::read, 3, 1), op(SpaceStep::reclaim, 20, 8),
+      op(SpaceStep::move, 20, 4, 44, 4, rw, to_there), op(SpaceStep::fault, 44, 4)}},
+    {"reclaim_and_give_up",
+     {op(SpaceStep::reclaim, 0, 14), op(SpaceStep::advise, 2, 4, 0, 0, 1),
+      op(SpaceStep::unmap, 8, 3)}},
+    {"host_fails_in_reclaim", {op(SpaceStep::reclaim, 0, 14, 0, 0, 0, 0, 2)}},
 };
 
 } // namespace

@@ -19,6 +19,7 @@ TEST(GuestAbi, MailboxIsOnePageAndNoTwoWritersShareACacheLine) {
   EXPECT_EQ(offsetof(Mailbox, first_mismatch) % 64, 0u); // whoever sees it
   EXPECT_EQ(offsetof(Mailbox, slots) % 64, 0u);          // a vCPU each
   EXPECT_EQ(sizeof(VcpuSlot), 64u);
+  EXPECT_EQ(offsetof(Mailbox, discarded) % 64, 0u); // the host
 }
 
 TEST(GuestAbi, EveryKindHasANameOfItsOwn) {

@@ -67,7 +67,7 @@ TEST(MemstressOptions, HaveDefaults) {
 TEST(MemstressOptions, ReadEveryParameter) {
   MemstressOptions o;
   EXPECT_EQ(parse_memstress_options("mib=64 seconds=5 passes=7 order=stride write=30 stride=3 "
-                                    "seed=0xabc shared=2 corrupt=stale quiet",
+                                    "seed=0xabc shared=2 corrupt=stale discard quiet",
                                     o)
                 .reason,
             nullptr);
@@ -80,6 +80,7 @@ TEST(MemstressOptions, ReadEveryParameter) {
   EXPECT_EQ(o.seed, 0xabcu);
   EXPECT_EQ(o.shared_pages, 2u);
   EXPECT_EQ(o.corrupt, Kind::stale);
+  EXPECT_TRUE(o.discard);
   EXPECT_TRUE(o.quiet);
   EXPECT_FALSE(o.touch);
 }
@@ -102,9 +103,10 @@ TEST(MemstressOptions, CorruptOneMeansAFlippedBit) {
 }
 
 TEST(MemstressOptions, RefuseBadWordsAndNameThem) {
-  for (const char* text : {"foo", "foo=1", "mib", "mib=", "mib=0", "seconds=0", "passes=x",
-                           "write=101", "write=-1", "order=up", "stride=0", "seed=1z",
-                           "shared=65537", "corrupt=2", "mode=fast", "quiet=1", "Mib=3"}) {
+  for (const char* text :
+       {"foo", "foo=1", "mib", "mib=", "mib=0", "seconds=0", "passes=x", "write=101", "write=-1",
+        "order=up", "stride=0", "seed=1z", "shared=65537", "corrupt=2", "mode=fast", "quiet=1",
+        "discard=1", "Mib=3"}) {
     MemstressOptions o;
     const std::string line = std::string("seed=3 ") + text + " passes=1";
     const OptionError error = parse_memstress_options(line.c_str(), o);
@@ -114,8 +116,8 @@ TEST(MemstressOptions, RefuseBadWordsAndNameThem) {
 }
 
 TEST(MemstressOptions, RefuseCombinationsThatCannotWork) {
-  for (const char* text :
-       {"corrupt=counter shared=0", "corrupt=stale mode=touch", "mode=touch corrupt=counter"}) {
+  for (const char* text : {"corrupt=counter shared=0", "corrupt=stale mode=touch",
+                           "mode=touch corrupt=counter", "mode=touch discard"}) {
     MemstressOptions o;
     EXPECT_NE(parse_memstress_options(text, o).reason, nullptr) << text;
   }

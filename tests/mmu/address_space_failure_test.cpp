@@ -2,6 +2,7 @@
 // fails once, and after each failure all is as it was: VMAs, host mappings, page words, data, pages
 // reserved, accounting. Where an operation gets over the failure, all is as if there had been none.
 #include "failing_new.hpp"
+#include "fake_store.hpp"
 #include "mmu/address_space.hpp"
 #include "mmu/alloc.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
@@ -47,6 +48,7 @@ struct Fixture {
       EXPECT_TRUE(world.mm.unmap(any, page_size));
       base = any;
     }
+    world.backing->set_store(store);
     world.map(0, 6, at(0));
     world.map(8, 6, at(6));
     world.map(20, 6, at(14), vm_read);
@@ -89,7 +91,8 @@ struct Fixture {
         ASSERT_EQ(world.fault(address, vm_none).result, FaultResult::done);
   }
 
-  Guard guard; // outlives the address space
+  testing::FakeStore store; // outlives the backing
+  Guard guard;              // outlives the address space
   World world;
   std::uintptr_t base = stretch();
 
@@ -223,6 +226,9 @@ const Operation operations[] = {
     move("move_locked", 25, 2, 2, true, 40),
     {"lock", [](Fixture& f) { return f.world.mm.lock(f.at(2), 8 * page_size); }, true},
     {"unlock", [](Fixture& f) { return f.world.mm.unlock(f.at(25), 2 * page_size); }},
+    {"reclaim", [](Fixture& f) { return outcome(f.world.mm.reclaim(f.at(6), 3 * page_size)); }},
+    {"reclaim_of_many",
+     [](Fixture& f) { return outcome(f.world.mm.reclaim(f.at(0), 28 * page_size)); }, true},
     advise("dontneed", 2, 8, Advice::dontneed),
     advise("remove", 2, 8, Advice::remove),
     advise("pageout", 2, 8, Advice::pageout),

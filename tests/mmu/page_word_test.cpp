@@ -116,6 +116,33 @@ TEST(PageWord, unlock_empty_leaves_nothing_behind) {
   EXPECT_EQ(word.read().raw(), 0u);
 }
 
+TEST(PageWord, unlock_reclaimed_leaves_the_slot_and_the_pins_alone) {
+  for (const std::uint32_t slot : {0u, 77u, 0xffffffffu}) {
+    PageWord word;
+    raw<std::uint64_t>(word).store(PageBits::flags | 3 * PageBits::one_pin |
+                                   std::uint64_t(PageState::present));
+    ASSERT_TRUE(word.try_lock_present());
+    word.unlock_reclaimed(slot);
+    EXPECT_EQ(word.read().raw(), std::uint64_t(slot) << PageBits::slot_shift |
+                                     3 * PageBits::one_pin | std::uint64_t(PageState::reclaimed));
+    EXPECT_EQ(word.read().slot(), slot);
+    EXPECT_FALSE(word.try_lock_present());
+    EXPECT_FALSE(word.try_pin_present());
+  }
+}
+
+TEST(PageWord, unlock_reclaimed_wakes_who_sleeps) {
+  PageWord word;
+  raw<std::uint64_t>(word).store(std::uint64_t(PageState::present));
+  ASSERT_TRUE(word.try_lock_present());
+  std::thread sleeper([&] { word.wait_unowned(); });
+  EXPECT_TRUE(eventually([&] { return word.read().has(PageBits::waiters); }));
+  word.unlock_reclaimed(5);
+  sleeper.join();
+  EXPECT_EQ(word.read().raw(),
+            std::uint64_t(5) << PageBits::slot_shift | std::uint64_t(PageState::reclaimed));
+}
+
 TEST(PageWord, flags_are_set_at_any_time_without_touching_the_owner) {
   PageWord word;
   raw<std::uint64_t>(word).store(std::uint64_t(PageState::present));

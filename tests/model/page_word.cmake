@@ -8,8 +8,13 @@ slat_model_check(I40_page_word_filled_once_every_two_preemptions MODEL page_word
 slat_model_check(I40_page_word_filled_once_per_emptying MODEL page_word SCENARIO fill_and_empty
   ARGS --executions 200000)
 slat_model_check(I31_page_word_flags_survive MODEL page_word SCENARIO flags_survive ARGS --executions 50000)
+slat_model_check(I38_page_word_reclaim_keeps_the_content MODEL page_word SCENARIO reclaim_keeps
+  ARGS --executions 200000)
+slat_model_check(I38_page_word_reclaim_every_two_preemptions MODEL page_word SCENARIO reclaim_keeps_one
+  ARGS --search bound --seconds 120)
 
 set(header mmu/page_word.hpp)
+set(model tests/model/page_word_model.cpp)
 set(torn "DATA RACE" "USER ASSERT FAILED")
 # The waiter says so in a word of its own: the owner's unlock and its look at that word are not one step.
 slat_model_mutant(page_word_waiters_in_another_word MODEL page_word FILE ${header} SCENARIO lock_excludes
@@ -43,3 +48,26 @@ slat_model_mutant(I31_page_word_flag_by_a_plain_store MODEL page_word FILE ${hea
   REFUTED_BY "USER ASSERT FAILED" DEADLOCK LIVELOCK
   FROM1 [[word_.fetch_or(flags, std::memory_order_relaxed);]]
   TO1 [[word_.store(word_.load(std::memory_order_relaxed) | flags, std::memory_order_relaxed);]])
+slat_model_mutant(I38_page_word_punch_after_the_unlock MODEL page_word FILE ${model} SCENARIO reclaim_keeps
+  REFUTED_BY ${torn}
+  FROM1 [[page.content.set(0); // the punch
+      page.word.unlock_reclaimed(slot);]]
+  TO1 [[page.word.unlock_reclaimed(slot);
+      page.content.set(0);]])
+slat_model_mutant(I38_page_word_slot_dropped_before_it_is_read MODEL page_word FILE ${model} SCENARIO reclaim_keeps
+  REFUTED_BY ${torn}
+  FROM1 [[page.content.set(slots[slot].get());]]
+  TO1 [[slots[slot].set(-1);
+      page.content.set(slots[slot].get());]])
+slat_model_mutant(I38_page_word_reclaimed_without_its_slot MODEL page_word FILE ${header} SCENARIO reclaim_keeps
+  REFUTED_BY ${torn}
+  FROM1 [[if (!keep_slot) fresh &= (std::uint64_t(1) << PageBits::slot_shift) - 1;
+      fresh |= std::uint64_t(to) | set;]]
+  TO1 [[fresh |= std::uint64_t(to) | set;
+      if (!keep_slot) fresh &= (std::uint64_t(1) << PageBits::slot_shift) - 1;]])
+slat_model_mutant(I38_page_word_reclaimed_by_a_plain_store MODEL page_word FILE ${header} SCENARIO reclaim_keeps
+  REFUTED_BY ${torn} DEADLOCK
+  FROM1 [[release_as(PageState::reclaimed, std::uint64_t(slot) << PageBits::slot_shift, PageBits::flags,
+               false);]]
+  TO1 [[word_.store(std::uint64_t(slot) << PageBits::slot_shift | std::uint64_t(PageState::reclaimed),
+                std::memory_order_release);]])

@@ -141,6 +141,62 @@ struct FlagsSurvive : Model<FlagsSurvive, 3> {
   ModelPage page;
 };
 
+/// Faults that write, and bring back what a reclaim puts into slots. The content is somewhere at every
+/// moment, and only its owner is at it.
+template <int Faults> struct ReclaimKeeps : Model<ReclaimKeeps<Faults>, Faults + 1> {
+  void setup() {
+    PageState was{};
+    MODEL_CHECK(page.word.claim_fill(was) == FillClaim::claimed);
+    page.fill(PageState::present);
+    written.set(1);
+  }
+
+  void thread(unsigned index) {
+    if (index == Faults) return reclaim();
+    for (int i = 0; i < 2; ++i) fault();
+    page.word.set_flags(PageBits::accessed);
+  }
+
+  void after() {
+    page.at_rest();
+    const PageBits bits = page.word.read();
+    const bool present = bits.state() == PageState::present;
+    MODEL_CHECK(present || bits.state() == PageState::reclaimed);
+    MODEL_CHECK((present ? page.content.get() : slots[bits.slot()].get()) == written.get());
+  }
+
+  void fault() {
+    PageState was{};
+    const FillClaim claim = page.word.claim_fill(was);
+    if (claim == FillClaim::busy) return page.word.wait_unowned();
+    if (claim == FillClaim::claimed) {
+      MODEL_CHECK(was == PageState::reclaimed);
+      const std::uint32_t slot = page.word.read().slot();
+      page.content.set(slots[slot].get());
+      page.word.finish_fill(PageState::present);
+      slots[slot].set(-1); // dropped, and soon somebody else's
+    }
+    if (!page.word.try_lock_present()) return;
+    MODEL_CHECK(page.content.get() == written.get());
+    page.content.set(page.content.get() + 1);
+    written.set(page.content.get());
+    page.word.unlock(PageBits::dirty);
+  }
+
+  void reclaim() {
+    for (std::uint32_t slot = 1; slot <= 2; ++slot) {
+      if (!page.word.try_lock_present()) continue;
+      slots[slot].set(page.content.get());
+      page.content.set(0); // the punch
+      page.word.unlock_reclaimed(slot);
+    }
+  }
+
+  ModelPage page;
+  RelacyAtomics::var<int> written;
+  RelacyAtomics::var<int> slots[3];
+};
+
 constexpr Scenario scenarios[] = {
     MODEL_SCENARIO("lock_excludes", LockExcludes<3>),
     MODEL_SMALL_SCENARIO("lock_excludes_two", LockExcludes<2>),
@@ -148,6 +204,8 @@ constexpr Scenario scenarios[] = {
     MODEL_SMALL_SCENARIO("fill_once_two", FillOnce<2>),
     MODEL_SCENARIO("fill_and_empty", FillAndEmpty<2>),
     MODEL_SCENARIO("flags_survive", FlagsSurvive),
+    MODEL_SCENARIO("reclaim_keeps", ReclaimKeeps<2>),
+    MODEL_SMALL_SCENARIO("reclaim_keeps_one", ReclaimKeeps<1>),
 };
 
 } // namespace

@@ -4,6 +4,9 @@ slat_model_check(I14_spf_unmap_every_two_preemptions MODEL spf SCENARIO unmap_ag
   ARGS --search bound --seconds 120)
 slat_model_check(I09_I14_I17_spf_adjust_against_faults MODEL spf SCENARIO adjust_against_faults
   ARGS --executions 200000)
+slat_model_check(I14_I26_spf_move_against_reclaims MODEL spf SCENARIO move_against_reclaims ARGS --executions 200000)
+slat_model_check(I14_I26_spf_move_every_two_preemptions MODEL spf SCENARIO move_against_one_reclaim
+  ARGS --search bound --seconds 120)
 slat_model_check(I17_spf_readers_of_a_sequence MODEL spf SCENARIO readers_of_a_sequence ARGS --executions 200000)
 slat_model_check(I15_spf_last_reference MODEL spf SCENARIO last_reference ARGS --executions 100000)
 slat_model_check(I15_I16_spf_backing_against_fault MODEL spf SCENARIO backing_against_fault ARGS --executions 200000)
@@ -43,3 +46,12 @@ slat_model_mutant(I16_spf_backing_closed_before_the_grace_period MODEL spf FILE 
     backing.set(0);]]
   TO1 [[    backing.set(0);
     srcu.synchronize();]])
+slat_model_mutant(I14_spf_reclaim_does_not_commit MODEL spf FILE ${model} SCENARIO move_against_reclaims
+  REFUTED_BY ${torn}
+  FROM1 [[    if (!vma.commit(*seq)) return page.unlock();
+]] TO1 "")
+slat_model_mutant(I14_spf_reclaim_commits_before_the_lock MODEL spf FILE ${model} SCENARIO move_against_reclaims
+  REFUTED_BY ${torn}
+  FROM1 [[if (!seq || place != 0 || !page.try_lock_present()) return;
+    if (!vma.commit(*seq)) return page.unlock();]]
+  TO1 [[if (!seq || place != 0 || !vma.commit(*seq) || !page.try_lock_present()) return;]])

@@ -94,6 +94,44 @@ struct AdjustAgainstFaults : Model<AdjustAgainstFaults<Faults, FirstSeq>, Faults
   PageWord pages[2];
 };
 
+/// A VMA moves, and a device uses its page where it is then; reclaims that have told of the old place
+/// alone take what they still find there.
+template <int Reclaims>
+struct MoveAgainstReclaims : Model<MoveAgainstReclaims<Reclaims>, Reclaims + 1> {
+  void setup() {
+    vma.mark_live(1);
+    PageState was{};
+    MODEL_CHECK(page.claim_fill(was) == FillClaim::claimed);
+    page.finish_fill(PageState::present);
+  }
+
+  void thread(unsigned index) {
+    if (index != 0) return reclaim(index);
+    vma.write_begin();
+    if (page.read().owned()) page.wait_unowned();
+    place = 1;
+    vma.write_end();
+    if (!page.try_pin_present()) return;
+    content.set(content.get() + 1);
+    page.unpin();
+  }
+
+  void reclaim(unsigned index) {
+    const auto seq = vma.read_begin();
+    if (!seq || place != 0 || !page.try_lock_present()) return;
+    if (!vma.commit(*seq)) return page.unlock();
+    content.set(0); // into the store, and punched
+    page.unlock_reclaimed(index);
+  }
+
+  void after() { MODEL_CHECK(!page.read().owned()); }
+
+  Vma vma;
+  Field place{0};
+  PageWord page;
+  RelacyAtomics::var<int> content;
+};
+
 /// The sequence alone, as mm_seq guards the tree: a reader that need not retry has read one version.
 struct ReadersOfASequence : Model<ReadersOfASequence, 3> {
   void thread(unsigned index) {
@@ -202,6 +240,8 @@ constexpr Scenario scenarios[] = {
     MODEL_SCENARIO("unmap_against_faults", UnmapAgainstFaults<2>),
     MODEL_SMALL_SCENARIO("unmap_against_one_fault", UnmapAgainstFaults<1>),
     MODEL_SCENARIO("adjust_against_faults", AdjustAgainstFaults<2, below_2_32>),
+    MODEL_SCENARIO("move_against_reclaims", MoveAgainstReclaims<2>),
+    MODEL_SMALL_SCENARIO("move_against_one_reclaim", MoveAgainstReclaims<1>),
     MODEL_SCENARIO("readers_of_a_sequence", ReadersOfASequence),
     MODEL_SCENARIO("last_reference", LastReference),
     MODEL_SCENARIO("backing_against_fault", BackingAgainstFault),

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <thread>
 
 using namespace slat;
@@ -63,6 +65,41 @@ class MoodySource final : public mmu::PageSource {
   std::atomic<std::uint64_t> fills_{0};
 };
 
+/// Keeps copies; sometimes full, and sometimes a page is not to be had.
+class MoodyStore final : public mmu::PageStore {
+ public:
+  ~MoodyStore() override { check(pages_.empty(), "{} slots were never dropped", pages_.size()); }
+
+  std::optional<std::uint32_t> put(mmu::PageBytes page) override {
+    if (moods_.fetch_add(1, std::memory_order_relaxed) % 61 == 0) return std::nullopt;
+    const std::lock_guard guard(mutex_);
+    std::memcpy(pages_[next_].data(), page.data(), page.size());
+    return next_++;
+  }
+
+  mmu::FillResult load(std::uint32_t slot, mmu::PageRoom into) override {
+    const std::uint64_t mood = moods_.fetch_add(1, std::memory_order_relaxed);
+    if (mood % 211 == 0) return mmu::FillResult::no_memory;
+    if (mood % 16 == 0) std::this_thread::sleep_for(std::chrono::microseconds(mood % 300));
+    const std::lock_guard guard(mutex_);
+    const auto found = pages_.find(slot);
+    check(found != pages_.end(), "slot {} is loaded, and nobody's", slot);
+    std::memcpy(into.data(), found->second.data(), into.size());
+    return mood % 1009 == 0 ? mmu::FillResult::failed : mmu::FillResult::filled;
+  }
+
+  void drop(std::uint32_t slot) override {
+    const std::lock_guard guard(mutex_);
+    check(pages_.erase(slot) == 1, "slot {} is dropped, and nobody's", slot);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::uint32_t, std::array<std::byte, mmu::page_size>> pages_;
+  std::uint32_t next_ = 0;
+  std::atomic<std::uint64_t> moods_{1};
+};
+
 class MmTorture {
  public:
   // Two backings: the first half of the pages has a source that never sleeps, the second one that does.
@@ -81,6 +118,7 @@ class MmTorture {
         std::exit(2);
       }
       backings_[i].reset(*backing);
+      backings_[i]->set_store(store_);
     }
     check(map(0, half) && map(half, half), "the first mapping");
     check(mm_.notifiers().register_notifier(translations_).has_value(), "registration");
@@ -214,9 +252,9 @@ class MmTorture {
     }
   }
 
-  /// What reclaim does: neither the mm lock nor a VMA lock, page locks alone. Only the faults' check of
+  /// Neither the mm lock nor a VMA lock, page locks alone, and nothing else done. Only the faults' check of
   /// the sequence keeps them off the page between the flush and the end.
-  void reclaim(torture::Worker& worker) {
+  void flush_page(torture::Worker& worker) {
     worker.breathe();
     const std::uint64_t page = worker.below(page_count);
     const std::uintptr_t at = address_of(page);
@@ -228,6 +266,14 @@ class MmTorture {
     frozen_.flush_range(at, at + mmu::page_size);
     locked_.flush_range(at, at + mmu::page_size);
     if (worker.one_in(8)) std::this_thread::yield();
+  }
+
+  /// Away into the store.
+  void reclaim_pages(torture::Worker& worker) {
+    worker.breathe();
+    const auto [first, count] = some_pages(worker);
+    auto done = mm_.reclaim(address_of(first), count << mmu::page_shift);
+    check(done.has_value(), "reclaim: {}", done ? "" : done.error().message);
   }
 
   /// Ranges without a change, some not blockable: faults in them wait, and go on.
@@ -253,12 +299,13 @@ class MmTorture {
   [[nodiscard]] std::string summary() {
     return fmt::format(
         "{} accesses, {} faults done ({} no_vma, {} poisoned, {} no_memory), {} fills, {} retries, "
-        "{} waits, {} fallbacks, {} changes, {} copies",
+        "{} waits, {} fallbacks, {} changes, {} copies, {} pages reclaimed, {} restored",
         accesses_.load(), results_[0].load(), result(mmu::FaultResult::no_vma),
         result(mmu::FaultResult::poisoned), result(mmu::FaultResult::no_memory),
         sources_[0]->fills() + sources_[1]->fills(), counters_.sum(mmu::Counter::fault_retry_count),
         counters_.sum(mmu::Counter::fault_wait_count),
-        counters_.sum(mmu::Counter::mm_lock_fallback_count), changes_.load(), copies_.load());
+        counters_.sum(mmu::Counter::mm_lock_fallback_count), changes_.load(), copies_.load(),
+        counters_.sum(mmu::Counter::reclaimed_pages), counters_.sum(mmu::Counter::restored_pages));
   }
 
   [[nodiscard]] std::string state() {
@@ -335,6 +382,7 @@ class MmTorture {
   torture::Generations generations_{};
   torture::VcpuGate gate_;
   std::array<MoodySource*, 2> sources_{};
+  MoodyStore store_; // outlives the backings
   std::array<mmu::BackingRef, 2> backings_;
   std::unique_ptr<mmu::AddressSpace> owner_;
   mmu::AddressSpace& mm_ = *owner_;
@@ -366,7 +414,8 @@ int main(int argc, char** argv) {
   torture.add_worker("locker", [&](torture::Worker& w) { mm.lock(w); });
   torture.add_worker("adviser", [&](torture::Worker& w) { mm.advise(w); });
   torture.add_worker("copier", [&](torture::Worker& w) { mm.copy(w); });
-  torture.add_worker("reclaimer", [&](torture::Worker& w) { mm.reclaim(w); });
+  torture.add_worker("flusher", [&](torture::Worker& w) { mm.flush_page(w); });
+  torture.add_worker("reclaimer", [&](torture::Worker& w) { mm.reclaim_pages(w); });
   torture.add_worker("ranger", [&](torture::Worker& w) { mm.bare_range(w); });
   return torture.run([&] { return mm.state(); },
                      [&] {

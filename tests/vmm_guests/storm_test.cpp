@@ -6,9 +6,11 @@
 #include "vmm/layout.hpp"
 #include "vmm/storm.hpp"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <fmt/format.h>
+#include <functional>
 #include <gmock/gmock.h>
 #include <thread>
 
@@ -86,6 +88,221 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   EXPECT_GT(storm.ranges(), 100u);
   EXPECT_EQ(machine->counters().sum(Counter::invalidate_count) - before, storm.ranges());
   EXPECT_GT(machine->accelerator().fault_count(), 100u) << "zapped pages came back";
+}
+
+/// What memstress gives up, by its mailbox.
+class MailboxPages final : public GivenUpPages {
+ public:
+  explicit MailboxPages(Machine& machine) : machine_(&machine) {}
+
+  Result<void> collect(std::vector<Page>& pages) override {
+    const guest::Mailbox mailbox = mailbox_of(*machine_);
+    for (std::uint32_t vcpu = 0; vcpu < machine_->config().cpus; ++vcpu)
+      if (const std::uint64_t request = mailbox.slots[vcpu].given_up;
+          request != 0 && mailbox.discarded[vcpu] != std::uint8_t(request))
+        pages.push_back({(request >> 32) * 4096, std::uint64_t(vcpu) << 8 | (request & 0xff)});
+    return {};
+  }
+
+  Result<void> acknowledge(const Page& page) override {
+    const std::byte sequence{std::uint8_t(page.token)};
+    return machine_->ram().write(machine_->kernel().notes.mailbox.value() +
+                                     offsetof(guest::Mailbox, discarded) + (page.token >> 8),
+                                 {&sequence, 1});
+  }
+
+ private:
+  Machine* machine_;
+};
+
+/// Pages that the guest gave up and then found to be zero.
+std::uint64_t read_as_zero(Machine& machine) {
+  std::uint64_t sum = 0;
+  for (const guest::VcpuSlot& slot : mailbox_of(machine).slots) sum += slot.discarded;
+  return sum;
+}
+
+/// Runs memstress under the storm until `enough`, or for 20 s at the most; then the guest's verdict must be good.
+void expect_good_under(Machine& machine, const SerialLog& log, const StormOptions& options,
+                       const std::function<bool()>& enough) {
+  Storm storm(machine, options);
+  ASSERT_TRUE(machine.start());
+  ASSERT_TRUE(wait_until_running(machine));
+  for (int i = 0; i < 4000 && !enough(); ++i)
+    if (machine.wait_for(std::chrono::milliseconds(5))) break;
+  ask_to_stop(machine);
+  expect_good(end_of(machine, 90), log);
+  EXPECT_EQ(storm.finish(), "");
+  const auto& kinds = options.kinds;
+  expect_consistent(machine, std::ranges::find(kinds, StormKind::readonly) != kinds.end());
+}
+
+TEST_F(MachineStorm, I38_ReclaimedPagesComeBackAsTheGuestLeftThem) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
+  expect_good_under(*machine, log,
+                    {.seed = 11, .rate = 2000, .max_pages = 256, .kinds = {StormKind::reclaim}},
+                    [&] { return sum(Counter::restored_pages) >= 1000; });
+  EXPECT_GT(sum(Counter::restored_pages), 0u);
+  EXPECT_GE(sum(Counter::reclaimed_pages), sum(Counter::restored_pages));
+  const CompressedStore::Stats kept = machine->ram().store()->stats();
+  EXPECT_EQ(kept.pages, sum(Counter::reclaimed_pages) - sum(Counter::restored_pages));
+  EXPECT_EQ(kept.damaged_pages, 0u);
+  EXPECT_EQ(kept.limit, 8 * mib) << "a quarter of the RAM";
+  std::uint64_t reclaimed = 0;
+  for (const GuestRam::Region& region : machine->ram().regions())
+    for (std::uint64_t page = 0; page < region.backing->pages(); ++page)
+      reclaimed += region.backing->word(page).read().state() == mmu::PageState::reclaimed ? 1 : 0;
+  EXPECT_EQ(reclaimed, kept.pages) << "a slot without a page";
+}
+
+TEST_F(MachineStorm, I38_I39_AllKindsAtOnceLoseNothing) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8 discard",
+                               .memory = 32 * mib,
+                               .memory_slot = 8 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const bool soft = machine->accelerator().soft_memory() != nullptr;
+  MailboxPages given_up(*machine);
+  StormOptions options{
+      .seed = 12, .rate = 2000, .max_pages = 256, .given_up = &given_up, .kinds = {}};
+  for (std::size_t i = 0; i < storm_kinds; ++i)
+    if (soft || !needs_soft_memory(StormKind(i))) options.kinds.push_back(StormKind(i));
+  expect_good_under(*machine, log, options, [&] {
+    return machine->counters().sum(Counter::restored_pages) >= 1000 && read_as_zero(*machine) >= 10;
+  });
+  EXPECT_GT(machine->counters().sum(Counter::restored_pages), 0u);
+  EXPECT_GT(read_as_zero(*machine), 0u);
+}
+
+TEST_F(MachineStorm, I39_WhatTheGuestGivesUpReadsAsZero) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=4 discard",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  MailboxPages given_up(*machine);
+  expect_good_under(
+      *machine, log,
+      {.seed = 14, .rate = 20'000, .given_up = &given_up, .kinds = {StormKind::discard}},
+      // More than a byte counts; software vCPUs are slow, and slower under sanitizers.
+      [&] { return read_as_zero(*machine) >= (tested_accelerator() == Accel::soft ? 50 : 600); });
+  EXPECT_GT(read_as_zero(*machine), 20u);
+  EXPECT_GE(machine->counters().sum(Counter::freed_pages), read_as_zero(*machine));
+}
+
+/// A host that does something else with each page that is given up, and says that it is gone.
+struct WrongHost : MachineStorm {
+  void expect_caught(const std::function<void(GuestRam&, std::uintptr_t page)>& what,
+                     const testing::Matcher<guest::Kind>& kind) {
+    SerialLog log;
+    auto machine = make_machine({.kernel = memstress_image(),
+                                 .command_line = "mib=4 discard",
+                                 .memory = 32 * mib,
+                                 .cpus = 2,
+                                 .serial = log.sink()});
+    ASSERT_TRUE(machine && machine->start());
+    ASSERT_TRUE(wait_until_running(*machine));
+    MailboxPages given_up(*machine);
+    for (int i = 0; i < 4000 && mailbox_of(*machine).first_mismatch.valid == 0; ++i) {
+      std::vector<GivenUpPages::Page> pages;
+      ASSERT_TRUE(given_up.collect(pages));
+      for (const GivenUpPages::Page& page : pages) {
+        what(machine->ram(), machine->ram().guest_view_of(page.gpa).value());
+        ASSERT_TRUE(given_up.acknowledge(page));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    ask_to_stop(*machine);
+    EXPECT_EQ(end_of(*machine, 60).exit_code, guest::exit_mismatch) << log.text();
+    EXPECT_THAT(guest::Kind(mailbox_of(*machine).first_mismatch.kind), kind) << log.text();
+  }
+};
+
+TEST_F(WrongHost, I39_IsCaughtIfItRemovesNothing) {
+  expect_caught([](GuestRam&, std::uintptr_t) {}, guest::Kind::stale);
+}
+
+TEST_F(WrongHost, I39_IsCaughtIfItOnlyZaps) {
+  expect_caught(
+      [](GuestRam& ram, std::uintptr_t page) {
+        EXPECT_TRUE(ram.mm().advise(page, 4096, mmu::Advice::dontneed));
+      },
+      guest::Kind::stale);
+}
+
+TEST_F(WrongHost, I39_IsCaughtIfItRemovesMoreThanWasGivenUp) {
+  // The guest may be writing it: then it is not zero as a whole.
+  expect_caught(
+      [](GuestRam& ram, std::uintptr_t page) {
+        EXPECT_TRUE(ram.mm().advise(page - 4096, 3 * 4096, mmu::Advice::remove));
+      },
+      testing::AnyOf(guest::Kind::zeroed, guest::Kind::lost, guest::Kind::corrupt));
+}
+
+TEST_F(MachineStorm, I41_AFullStoreStopsNothing) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  expect_good_under(*machine, log,
+                    {.seed = 13,
+                     .rate = 2000,
+                     .max_pages = 256,
+                     .store_limit = 64 * kib,
+                     .kinds = {StormKind::reclaim}},
+                    [&] { return machine->ram().store()->stats().full_count >= 200; });
+  const CompressedStore::Stats kept = machine->ram().store()->stats();
+  EXPECT_GT(kept.full_count, 0u);
+  EXPECT_LE(kept.bytes, 64 * kib);
+}
+
+TEST_F(MachineStorm, I41_AReclaimedPageThatIsDamagedEndsTheRunAndIsNeverRead) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  GuestRam& ram = machine->ram();
+  CompressedStore& store = ram.make_store();
+  ASSERT_TRUE(machine->start());
+  ASSERT_TRUE(wait_until_running(*machine));
+  // Whole regions, damaged while the guest runs into them. (The guest may be as quick with some.)
+  for (int round = 0; round < 200 && !machine->wait_for(std::chrono::milliseconds(5)); ++round)
+    for (const GuestRam::Region& region : ram.regions()) {
+      auto done = ram.mm().reclaim(region.guest_view, region.gpa.size);
+      ASSERT_TRUE(done) << done.error().message;
+      for (std::uint64_t page = 0; page < region.backing->pages(); ++page) {
+        mmu::PageWord& word = region.backing->word(page);
+        mmu::PageState was{};
+        if (word.read().state() != mmu::PageState::reclaimed ||
+            word.claim_fill(was) != mmu::FillClaim::claimed)
+          continue;
+        if (was == mmu::PageState::reclaimed) store.damage(word.read().slot(), page);
+        word.finish_fill(was);
+      }
+    }
+  const MachineEnd end = end_of(*machine, 60);
+  EXPECT_EQ(end.reason, Reason::crashed) << log.text();
+  EXPECT_THAT(end.report, testing::HasSubstr("poisoned"));
+  EXPECT_GT(store.stats().damaged_pages, 0u);
+  EXPECT_GT(machine->counters().sum(Counter::poisoned_pages), 0u);
+  EXPECT_THAT(log.text(), testing::Not(testing::HasSubstr("mismatch at")));
 }
 
 TEST_F(MachineStorm, SlotsInUseAreExchangedAndMovedAndTheGuestSeesNothing) {

@@ -63,7 +63,7 @@ enum class GuestState : std::uint32_t {
 };
 
 inline constexpr std::uint64_t mailbox_magic = 0x31786f426c73; // "slBox1"
-inline constexpr std::uint32_t mailbox_version = 1;
+inline constexpr std::uint32_t mailbox_version = 2;
 inline constexpr std::uint32_t max_vcpus = 60; // one slot each
 
 /// Progress of one vCPU. Written by it alone, relaxed: each field only grows, but no two fields are
@@ -76,9 +76,17 @@ struct alignas(64) VcpuSlot {
   std::uint64_t mismatches; // of those, the ones that found it wrong; bad counters too
   std::uint64_t counted;    // what this vCPU has added to shared counters
   std::uint32_t state;      // GuestState
-  std::uint32_t reserved0;
-  std::uint64_t reserved1;
+  std::uint32_t discarded;  // pages that were given up, and read as zero once the host had said so
+  std::uint64_t given_up;   // give_up_request() of the last page given up; 0: none so far
 };
+
+/// A page that a vCPU gives up (a balloon of one page): the page number, and a number that counts the vCPU's
+/// requests from 1. Until the host acknowledges it, by the low byte of that number in Mailbox::discarded, the
+/// guest only reads the page; each word is what it was, or zero. Then every word is zero (I39), and the page is
+/// the guest's again. One request of a vCPU at a time.
+[[nodiscard]] constexpr std::uint64_t give_up_request(std::uint32_t page, std::uint32_t sequence) {
+  return std::uint64_t{page} << 32 | sequence;
+}
 
 /// The first mismatch of the run. Valid once `valid` is 1: load it with acquire, which pairs with
 /// the guest's release store after every other field.
@@ -117,6 +125,9 @@ struct alignas(4096) Mailbox {
 
   MismatchRecord first_mismatch;
   VcpuSlot slots[max_vcpus];
+
+  // The host's too.
+  alignas(64) std::uint8_t discarded[max_vcpus]; // see give_up_request(), for each vCPU
 };
 
 static_assert(sizeof(VcpuSlot) == 64 && offsetof(VcpuSlot, state) == 48);
@@ -125,9 +136,9 @@ static_assert(sizeof(Mailbox) == page_size && alignof(Mailbox) == page_size);
 static_assert(offsetof(Mailbox, state) == 12 && offsetof(Mailbox, tsc_khz) == 56);
 static_assert(offsetof(Mailbox, stop_request) == 64 && offsetof(Mailbox, corrupt_request) == 68);
 static_assert(offsetof(Mailbox, first_mismatch) == 128 && offsetof(Mailbox, slots) == 192);
+static_assert(offsetof(VcpuSlot, given_up) == 56 && offsetof(Mailbox, discarded) == 4032);
 
-// Access to fields that the other side, or another vCPU, uses at the same time. 32 and 64-bit
-// integers only.
+// Access to fields that the other side, or another vCPU, uses at the same time. Integers only.
 template <class T> [[nodiscard]] inline T load_relaxed(const T& field) {
   return __atomic_load_n(&field, __ATOMIC_RELAXED);
 }

@@ -20,6 +20,7 @@ struct MemstressOptions {
   std::uint64_t seed = 1;
   std::uint64_t shared_pages = 16; // of the pages to test
   Kind corrupt = Kind::none;       // damage to do on purpose
+  bool discard = false;            // give pages up, one at a time for each vCPU
   bool touch = false;
   bool quiet = false; // print failures only
 };
@@ -97,9 +98,14 @@ constexpr const char* apply(const Word& word, MemstressOptions& out) {
     out.quiet = true;
     return nullptr;
   }
+  if (word.name == "discard") {
+    if (word.has_value) return "takes no value";
+    out.discard = true;
+    return nullptr;
+  }
   return "is not known; known are mib= seconds= passes= order= write= stride= seed= shared= "
          "corrupt= "
-         "mode= quiet";
+         "mode= discard quiet";
 }
 
 } // namespace options_detail
@@ -112,6 +118,9 @@ constexpr OptionError parse_memstress_options(Text line, MemstressOptions& out) 
   }
   if (out.touch && out.corrupt != Kind::none && out.corrupt != Kind::corrupt) {
     return {"corrupt=", "takes only 0 or 1 with mode=touch, which looks at one word of each page"};
+  }
+  if (out.touch && out.discard) {
+    return {"discard", "does not go with mode=touch, which keeps one content for each page"};
   }
   if (out.corrupt == Kind::counter && out.shared_pages == 0) {
     return {"corrupt=counter", "does not go with shared=0, which leaves no counters"};

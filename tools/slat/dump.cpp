@@ -116,7 +116,7 @@ int dump_stage2(const DumpOptions& options) {
   if (!machine) return report(machine.error());
   std::optional<vmm::Storm> storm;
   if (!options.storm.empty()) {
-    auto kinds = parse_storm(options.storm, true);
+    auto kinds = parse_storm(options.storm, {.soft = true});
     if (!kinds) return report(kinds.error());
     storm.emplace(**machine, vmm::StormOptions{.kinds = std::move(*kinds)});
   }

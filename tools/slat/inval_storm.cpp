@@ -1,5 +1,6 @@
 // A guest that verifies every page while the host does one kind of thing to its memory.
 #include "slat/inval_guest.hpp"
+#include "slat/mailbox.hpp"
 #include "slat/storm_option.hpp"
 
 #include <array>
@@ -20,12 +21,16 @@ InvalOutcome storm(const InvalCell& cell, InvalContext& context, int kind) {
     if (vmm::needs_soft_memory(vmm::StormKind(kind)) && !soft)
       return InvalOutcome::skipped("the stage-2 tables are the kernel's; --accel soft has its own");
   }
-  auto kinds = parse_storm(names, soft);
+  auto kinds = parse_storm(names, {.soft = soft, .given_up_pages = true});
   if (!kinds) return InvalOutcome::failed(kinds.error().message);
   options.kinds = std::move(*kinds);
-  auto made = InvalGuest::make(cell, "", storm_slot_bytes(names, cell.memory));
+  const bool discards = asks_for(names, vmm::StormKind::discard);
+  auto made =
+      InvalGuest::make(cell, discards ? "discard" : "", storm_slot_bytes(names, cell.memory));
   if (!made) return no_machine(made.error());
   InvalGuest& guest = **made;
+  MailboxPages given_up(guest.machine());
+  options.given_up = &given_up;
   vmm::Storm storm(guest.machine(), options);
   if (guest.start(context)) guest.work(context, cell.seconds);
   InvalOutcome outcome = guest.finish(context);
@@ -69,6 +74,10 @@ std::span<const InvalTest> inval_tests() {
       InvalTest{"zap", "ranges are discarded from every stage-2 under load",
                 storm_of<kind(K::zap)>},
       InvalTest{"pageout", "the same, and the host reclaims", storm_of<kind(K::pageout)>},
+      InvalTest{"reclaim", "pages are compressed into a store under load",
+                storm_of<kind(K::reclaim)>},
+      InvalTest{"discard", "what the guest gives up reads as zero, and only that",
+                storm_of<kind(K::discard)>},
       InvalTest{"cold", "aging bits are cleared under load", storm_of<kind(K::cold)>},
       InvalTest{"notifier", "subscribers come, go and sleep under load",
                 storm_of<kind(K::notifier)>},

@@ -48,6 +48,18 @@ nlohmann::ordered_json collect_stats(vmm::Machine& machine) {
   stats["guest_memory_bytes"] = machine.ram().size();
   stats["resident_bytes"] = resident;
   stats["vmm_resident_bytes"] = vmm_resident_bytes();
+  if (const vmm::CompressedStore* const store = machine.ram().store()) {
+    const vmm::CompressedStore::Stats kept = store->stats();
+    stats["reclaim_store"] = {{"pages", kept.pages},
+                              {"bytes", kept.bytes},
+                              {"limit_bytes", kept.limit},
+                              {"same_filled_pages", kept.same_filled},
+                              {"uncompressed_pages", kept.uncompressed},
+                              {"put_pages", kept.put_pages},
+                              {"put_bytes", kept.put_bytes},
+                              {"full_count", kept.full_count},
+                              {"damaged_pages", kept.damaged_pages}};
+  }
   return stats;
 }
 

@@ -50,25 +50,26 @@ CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
 
 std::uint64_t storm_slot_bytes(const std::string& kinds, std::uint64_t memory) {
   constexpr std::uint64_t align = 2 << 20;
-  bool several = false;
-  (void)each_word(kinds, [&](std::string_view word) {
-    several |= word == "all" || word == vmm::name(vmm::StormKind::slots) ||
-               word == vmm::name(vmm::StormKind::move);
-    return std::string();
-  });
+  const bool several =
+      asks_for(kinds, vmm::StormKind::slots) || asks_for(kinds, vmm::StormKind::move);
   return several ? (memory / 8 + align - 1) / align * align : 0;
 }
 
-vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds, bool soft) {
+vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds,
+                                                     const StormMeans& means) {
   std::vector<vmm::StormKind> result;
   const std::string wrong = each_word(kinds, [&](std::string_view word) {
     if (word == "all") {
       for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
-        if (soft || !needs_soft_memory(vmm::StormKind(i))) result.push_back(vmm::StormKind(i));
+        if ((means.soft || !needs_soft_memory(vmm::StormKind(i))) &&
+            (means.given_up_pages || !needs_given_up_pages(vmm::StormKind(i))))
+          result.push_back(vmm::StormKind(i));
       return std::string();
     }
     const vmm::StormKind kind = vmm::storm_kind(word).value();
-    if (needs_soft_memory(kind) && !soft)
+    if (needs_given_up_pages(kind) && !means.given_up_pages)
+      return fmt::format("--storm {}: only slat stress has a guest that gives pages up", word);
+    if (needs_soft_memory(kind) && !means.soft)
       return fmt::format("--storm {}: the stage-2 tables are the kernel's here; use --accel soft",
                          word);
     result.push_back(kind);
@@ -77,6 +78,15 @@ vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds, b
   if (!wrong.empty()) return vmm::fail(vmm::Errc::invalid_argument, 0, wrong);
   if (result.empty()) return vmm::fail(vmm::Errc::invalid_argument, 0, "--storm: no kind is named");
   return result;
+}
+
+bool asks_for(const std::string& kinds, vmm::StormKind kind) {
+  bool asked = false;
+  (void)each_word(kinds, [&](std::string_view word) {
+    asked = asked || word == "all" || word == vmm::name(kind);
+    return std::string();
+  });
+  return asked;
 }
 
 } // namespace slat::tool

@@ -13,9 +13,19 @@ namespace slat::tool {
 /// Adds it. Names are checked while the command line is parsed.
 CLI::Option* add_storm_option(CLI::App& command, std::string& kinds);
 
-/// The kinds of "zap,cold" or "all", which means all that there are with our own stage-2 (`soft`) or without it.
-/// Errors: invalid_argument for one by name that takes our own stage-2 where it is not ours.
-vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds, bool soft);
+/// What a command has for storms.
+struct StormMeans {
+  bool soft = false;           // our own stage-2
+  bool given_up_pages = false; // a guest that gives pages up
+};
+
+/// The kinds of "zap,cold" or "all", which means all that there are means for. Errors: invalid_argument for one by name
+/// that lacks them.
+vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds,
+                                                     const StormMeans& means);
+
+/// Whether "zap,cold" or "all" asks for the kind, given the means.
+[[nodiscard]] bool asks_for(const std::string& kinds, vmm::StormKind kind);
 
 /// For MachineConfig::memory_slot: if one of the kinds exchanges memory slots, there are several, for `memory` bytes of RAM.
 std::uint64_t storm_slot_bytes(const std::string& kinds, std::uint64_t memory);

@@ -42,7 +42,7 @@ struct StressOptions {
 
 /// What the guest has done so far, from its mailbox.
 struct GuestProgress {
-  std::uint64_t pages = 0, passes = 0, accesses = 0, verified = 0, mismatches = 0;
+  std::uint64_t pages = 0, passes = 0, accesses = 0, verified = 0, mismatches = 0, discarded = 0;
 };
 
 GuestProgress read_progress(const guest::Mailbox& mailbox) {
@@ -53,6 +53,7 @@ GuestProgress read_progress(const guest::Mailbox& mailbox) {
     sum.accesses += slot.accesses;
     sum.verified += slot.verified;
     sum.mismatches += slot.mismatches;
+    sum.discarded += slot.discarded;
   }
   return sum;
 }
@@ -66,6 +67,8 @@ std::string guest_command_line(const StressOptions& options) {
     line += fmt::format(" passes={}", options.passes);
   else
     line += fmt::format(" seconds={}", options.seconds);
+  // Only then, so that the guest does the same with other storms as without one.
+  if (asks_for(options.storm, vmm::StormKind::discard)) line += " discard";
   if (!options.corrupt.empty()) line += fmt::format(" corrupt={}", options.corrupt);
   return line;
 }
@@ -184,6 +187,21 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
     for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
       if (const std::uint64_t ranges = storm->ranges(vmm::StormKind(i)); ranges != 0)
         row(fmt::format("storm: {}", vmm::name(vmm::StormKind(i))), std::to_string(ranges));
+  if (storm != nullptr && storm->ranges(vmm::StormKind::discard) != 0)
+    row("pages discarded, read as zero",
+        fmt::format("{}, {}", storm->discarded_pages(), guest.discarded));
+  if (const vmm::CompressedStore* const store = machine.ram().store()) {
+    const vmm::CompressedStore::Stats kept = store->stats();
+    row("pages reclaimed, restored", fmt::format("{}, {}", sum(mmu::Counter::reclaimed_pages),
+                                                 sum(mmu::Counter::restored_pages)));
+    row("compressed to, same-filled",
+        kept.put_pages == 0
+            ? "-"
+            : fmt::format("{:.1f} %, {}",
+                          100 * double(kept.put_bytes) / double(kept.put_pages << mmu::page_shift),
+                          kept.same_filled));
+    row("store was full", std::to_string(kept.full_count));
+  }
   row("invalidations", std::to_string(sum(mmu::Counter::invalidate_count)));
   row("pages invalidated", std::to_string(sum(mmu::Counter::invalidated_pages)));
   row("VMM memory (KiB)", std::to_string(vmm_resident_bytes() / 1024));
@@ -212,12 +230,16 @@ int stress(const StressOptions& options) {
   config->memory_slot = storm_slot_bytes(options.storm, config->memory);
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
+  MailboxPages given_up(**machine);
   std::optional<vmm::Storm> storm;
   if (!options.storm.empty()) {
-    auto kinds = parse_storm(options.storm, (*machine)->accelerator().soft_memory() != nullptr);
+    auto kinds =
+        parse_storm(options.storm, {.soft = (*machine)->accelerator().soft_memory() != nullptr,
+                                    .given_up_pages = true});
     if (!kinds) return report(kinds.error());
     vmm::StormOptions storm_options = options.storm_options;
     storm_options.kinds = std::move(*kinds);
+    storm_options.given_up = &given_up;
     storm.emplace(**machine, storm_options);
   }
   Watcher watcher(**machine, options.passes != 0 ? 0 : options.seconds);
@@ -266,6 +288,10 @@ int stress(const StressOptions& options) {
       for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
         stats["storm_ranges"][std::string(vmm::name(vmm::StormKind(i)))] =
             storm->ranges(vmm::StormKind(i));
+    if (storm) {
+      stats["discarded_page_count"] = storm->discarded_pages();
+      stats["discarded_page_read_count"] = guest.discarded;
+    }
     if (digest) {
       stats["memory_digest"] = fmt::format("{:016x}", *digest);
       stats["mailbox_digest"] = fmt::format("{:016x}", mailbox_digest(*mailbox));

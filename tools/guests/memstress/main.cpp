@@ -26,7 +26,8 @@
     .stop_request = 0,
     .corrupt_request = 0,
     .first_mismatch = {},
-    .slots = {}};
+    .slots = {},
+    .discarded = {}};
 
 namespace slat::guest {
 

@@ -47,6 +47,17 @@ void report_page(std::uint32_t vcpu, std::uint64_t address, PageId expected, Pag
   publish(vcpu, address, verdict, expected.generation, transient);
 }
 
+void report_discarded(std::uint32_t vcpu, std::uint64_t address, PageId old, PageCheck check) {
+  add_own(slat_mailbox.slots[vcpu].mismatches, 1);
+  if (!claim()) return;
+  // Its last content, or an older one of its own, is stale; the rest is what it is elsewhere.
+  PageVerdict verdict = classify_single(check, stress.pattern, {old.page, old.generation + 1},
+                                        page_number(stress.plan.end));
+  if (verdict.kind == Kind::lost) verdict.kind = Kind::stale;
+  verdict.expected = 0;
+  publish(vcpu, address, verdict, 0, load_relaxed(memory(address)[check.bad_word]) == 0);
+}
+
 void report_counter(std::uint32_t vcpu, std::uint64_t address, std::uint64_t offset,
                     std::uint64_t expected, std::uint64_t found) {
   add_own(slat_mailbox.slots[vcpu].mismatches, 1);

@@ -48,6 +48,9 @@ void barrier(std::uint32_t& phase);
 void report_page(std::uint32_t vcpu, std::uint64_t address, PageId expected, PageCheck check,
                  bool single);
 
+/// The same for a page that was given up when it held `old`, and must be zero.
+void report_discarded(std::uint32_t vcpu, std::uint64_t address, PageId old, PageCheck check);
+
 /// The same for a counter: `offset` in bytes into the page at `address`.
 void report_counter(std::uint32_t vcpu, std::uint64_t address, std::uint64_t offset,
                     std::uint64_t expected, std::uint64_t found);

@@ -47,6 +47,7 @@ void Worker::run() {
       damage_on_request();
       if (options.order == Order::mix) order_ = static_cast<Order>(1 + random_below(3));
       if (options.shared_pages != 0 && !options.touch) advance_some_counter();
+      if (options.discard) discard();
     }
     const std::uint64_t index = begin_ + next_index();
     if (options.touch) {
@@ -81,6 +82,7 @@ void Worker::visit(std::uint64_t index, Operation operation) {
   const PageId now{page_number(address), generations_[index]};
   const PageId next{now.page, now.generation + 1};
   std::uint64_t accesses = 0;
+  if (now.generation == 0) return add_own(slot_.pages, 1); // given up
   if (operation != Operation::write) {
     accesses += words_per_page;
     if (!check(index, address, now)) operation = Operation::verify; // repaired, nothing to modify
@@ -109,6 +111,58 @@ bool Worker::check(std::uint64_t index, std::uint64_t address, PageId expected) 
   generations_[index] = expected.generation + 1;
   write_page(memory(address), stress.pattern, {expected.page, expected.generation + 1});
   return false;
+}
+
+void Worker::discard() {
+  if (given_up_ == no_page) {
+    if (size_ > 1) give_up(begin_ + random_below(size_));
+  } else if (__atomic_load_n(&slat_mailbox.discarded[vcpu_], __ATOMIC_ACQUIRE) ==
+             static_cast<std::uint8_t>(give_up_sequence_)) { // pairs with the host's release
+    take_back();
+  } else if (random_below(16) == 0) {
+    look_at_given_up();
+  }
+}
+
+void Worker::give_up(std::uint64_t index) {
+  given_up_ = index;
+  given_up_generation_ = generations_[index];
+  generations_[index] = 0;
+  const std::uint32_t page = page_number(stress.plan.address(index));
+  // Release: all that was done to the page comes before; pairs with the host's acquire.
+  store_release(slot_.given_up, give_up_request(page, ++give_up_sequence_));
+}
+
+// The host may be at it: each word is what it was, or zero.
+void Worker::look_at_given_up() {
+  const std::uint64_t address = stress.plan.address(given_up_);
+  const PageId id{page_number(address), given_up_generation_};
+  add_own(slot_.accesses, words_per_page);
+  for (std::size_t i = 0; i < words_per_page; ++i) {
+    const std::uint64_t found = load_relaxed(memory(address)[i]);
+    if (found == 0 || found == stress.pattern.word(id, i)) continue;
+    return report_page(vcpu_, address, id, {i, found}, true);
+  }
+}
+
+// Acknowledged: nothing of it is left, and it is ours again.
+void Worker::take_back() {
+  const std::uint64_t address = stress.plan.address(given_up_);
+  const PageId old{page_number(address), given_up_generation_};
+  add_own(slot_.pages, 1);
+  add_own(slot_.verified, 1);
+  add_own(slot_.accesses, 2 * words_per_page);
+  std::size_t i = 0;
+  std::uint64_t found = 0;
+  while (i < words_per_page && (found = load_relaxed(memory(address)[i])) == 0) ++i;
+  if (i < words_per_page) {
+    report_discarded(vcpu_, address, old, {i, found});
+  } else {
+    store_relaxed(slot_.discarded, slot_.discarded + 1);
+  }
+  write_page(memory(address), stress.pattern, {old.page, old.generation + 1});
+  generations_[given_up_] = old.generation + 1;
+  given_up_ = no_page;
 }
 
 void Worker::touch(std::uint64_t index) {
@@ -141,7 +195,8 @@ void Worker::advance_some_counter() {
 
 // Looks at the page at once, because a later blind write would hide the damage.
 void Worker::damage(Kind kind) {
-  const std::uint64_t index = begin_ + random_below(size_);
+  std::uint64_t index = begin_ + random_below(size_);
+  if (index == given_up_) index = begin_ + (index - begin_ + 1) % size_;
   const std::uint64_t address = stress.plan.address(index);
   std::uint64_t* page = memory(address);
   if (stress.options.touch) {

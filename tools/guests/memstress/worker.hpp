@@ -25,6 +25,10 @@ class Worker {
   void visit(std::uint64_t index, Operation operation);
   [[nodiscard]] bool check(std::uint64_t index, std::uint64_t address, PageId expected);
   void touch(std::uint64_t index);
+  void discard(); // one step of giving a page up and taking it back
+  void give_up(std::uint64_t index);
+  void look_at_given_up();
+  void take_back();
   void advance_some_counter();
   void damage(Kind kind);
   void damage_as_ordered(); // by the command line; vCPU 0, once
@@ -47,6 +51,12 @@ class Worker {
   Order order_;                         // of the current batch
   std::uint64_t deadline_ = UINT64_MAX; // TSC
   bool damaged_ = false;
+
+  // The page that is given up and not acknowledged. Its entry of generations_ is 0, so that nobody looks at it.
+  static constexpr std::uint64_t no_page = UINT64_MAX;
+  std::uint64_t given_up_ = no_page;
+  std::uint32_t given_up_generation_ = 0; // what it held
+  std::uint32_t give_up_sequence_ = 0;
 };
 
 } // namespace slat::guest

@@ -1,0 +1,244 @@
+// reclaim: present pages go into a store, their memory goes back to the host. With neither the mm lock
+// nor a VMA lock held: page locks alone, and the range that tells faults and devices.
+//
+// For each batch of pages of one VMA (the numbers are in the code):
+//   1  inside a section of fault_srcu(), which keeps the backing: look the VMA up, copy its view, let go
+//   2  invalidate_range_start. Subscribers zap, and pins drain (I26); none comes back before the end
+//   3  wait for installs under way (AddressSpace::wait_for_page_owners), flush TLBs: from here on no
+//      secondary MMU has a translation
+//   4  look the VMA up again, without sleeping; try-lock the pages that are present, ascending; commit
+//      the ticket; let the VMA go. Not as in 1, or a page busy: left alone
+//   5  zap the guest view of the locked pages
+//   6  put their bytes into the store
+//   7  punch them out of the memfd
+//   8  unlock_reclaimed
+//   9  invalidate_range_end
+//
+// Who may change a page meanwhile, and why nobody does:
+//   the map   Unmap, move, remove, protect write-lock the VMA first and wait for owned pages later. Where the
+//             VMA is held by a lock, page locks taken in 4 come before its release, and so before the
+//             writer's turn; the writer finds the pages locked. Where it is speculation, "lock the page,
+//             fence, look at vm_sequence" in commit() is the fault's half of I14. So what is locked
+//             and was still the VMA's in 4 is mapped here, and only here, until 8.
+//             A view that differs from that of 1 was not announced: not the range's, not the pins'.
+//   guests    2 and 3 took every translation; an install after them needs the page lock and finds the range
+//             in progress: the pair is fence in InvalidateSeq::begin(), fence in the fault's install(). 5 takes
+//             the host's page-table entries, which are KVM's; behind the page lock none is made.
+//   devices   pins: 2
+//   faults    A page that is locked is `busy`. After 8 it may be claimed at once, range or not: by a fault
+//             of a device, say, which installs nowhere. So its memory must be gone before (7, then 8), or
+//             the punch would hit what the fault has just written.
+//
+// Page locks are held over system calls, as an install holds them, and over the store's compression. No
+// callback runs under them (I24): 2, 3 and 9 are outside. Nothing here sleeps for the mm lock inside the
+// range: its holder may be waiting at the notifier chain's gate for a registration that waits for this range.
+#include "mmu/address_space_of.hpp"
+#include "mmu/vma_lock/all_designs.hpp"
+
+#include <array>
+#include <bit>
+#include <fmt/format.h>
+
+namespace slat::mmu {
+
+namespace {
+
+constexpr std::uint64_t batch_pages = 64;
+
+/// Present pages of a batch, locked by this thread.
+class LockedPages {
+ public:
+  explicit LockedPages(const VmaView& batch) : batch_(batch) {}
+
+  ~LockedPages() {
+    // Not reclaimed after all. They may have been zapped: then the hint is wrong.
+    each_run(mask_, [&](unsigned first, unsigned count) {
+      for (unsigned i = first; i < first + count; ++i) word(i).unlock(0, PageBits::installed);
+    });
+  }
+
+  LockedPages(const LockedPages&) = delete;
+  LockedPages& operator=(const LockedPages&) = delete;
+
+  void try_lock() {
+    for (unsigned i = 0; i < batch_.pages().count; ++i)
+      if (word(i).try_lock_present()) mask_ |= std::uint64_t(1) << i;
+  }
+
+  Result<void> zap() const {
+    return each_run(mask_, [&](unsigned first, unsigned count) {
+      return host::zap(batch_.start + (first << page_shift), std::size_t(count) << page_shift);
+    });
+  }
+
+  /// Into the store, in order, until it is full. True if all are in.
+  [[nodiscard]] bool put() {
+    for (std::uint64_t left = mask_; left != 0; left &= left - 1) {
+      const unsigned i = unsigned(std::countr_zero(left));
+      const auto slot = store().put(PageBytes(backing().host_view(page(i)), page_size));
+      if (!slot) return false;
+      slots_[i] = *slot;
+      stored_ |= std::uint64_t(1) << i;
+    }
+    return true;
+  }
+
+  /// Gives the memory of what is stored back to the host, and unlocks it; `done` counts those. What the
+  /// host does not take stays present.
+  Result<void> give_back(std::uint64_t& done) {
+    auto given = each_run(stored_, [&](unsigned first, unsigned count) -> Result<void> {
+      auto punched = host::punch(backing().fd(), page(first) << page_shift,
+                                 std::uint64_t(count) << page_shift);
+      if (!punched) return punched;
+      backing().add_resident(-std::int64_t(count));
+      done += count;
+      for (unsigned i = first; i < first + count; ++i) {
+        mask_ &= ~(std::uint64_t(1) << i);
+        stored_ &= ~(std::uint64_t(1) << i);
+        word(i).unlock_reclaimed(slots_[i]);
+      }
+      return {};
+    });
+    for (; stored_ != 0; stored_ &= stored_ - 1)
+      store().drop(slots_[unsigned(std::countr_zero(stored_))]);
+    return given;
+  }
+
+ private:
+  /// visit(first, count) for each run of bits, until one fails.
+  template <class Visit>
+  static auto each_run(std::uint64_t mask, Visit visit) -> decltype(visit(0u, 0u)) {
+    while (mask != 0) {
+      const unsigned first = unsigned(std::countr_zero(mask));
+      const unsigned count = unsigned(std::countr_one(mask >> first));
+      if constexpr (std::is_void_v<decltype(visit(0u, 0u))>) {
+        visit(first, count);
+      } else if (auto done = visit(first, count); !done) {
+        return done;
+      }
+      mask = first + count == 64 ? 0 : mask >> (first + count) << (first + count);
+    }
+    return decltype(visit(0u, 0u))();
+  }
+
+  [[nodiscard]] Backing& backing() const { return *batch_.backing; }
+
+  [[nodiscard]] PageStore& store() const { return *batch_.backing->store(); }
+
+  [[nodiscard]] std::uint64_t page(unsigned i) const { return batch_.pgoff + i; }
+
+  [[nodiscard]] PageWord& word(unsigned i) const { return backing().word(page(i)); }
+
+  const VmaView& batch_;
+  std::uint64_t mask_ = 0;   // locked
+  std::uint64_t stored_ = 0; // of those, with a slot
+  std::array<std::uint32_t, batch_pages> slots_;
+};
+
+/// Is `now` still what `batch` was cut from, as far as reclaim cares?
+bool still_maps(const VmaView& now, const VmaView& batch) {
+  return now.contains(batch.start) && batch.end <= now.end && now.backing == batch.backing &&
+         now.page_of(batch.start) == batch.pgoff && (now.flags & vm_locked) == 0;
+}
+
+/// From the first to the last present page of `part`, `batch_pages` at most; empty if none is.
+VmaView next_batch(const VmaView& part) {
+  const auto present = [&](std::uint64_t page) {
+    return part.backing->word(page).read().state() == PageState::present;
+  };
+  std::uint64_t first = part.pgoff;
+  std::uint64_t last = part.pgoff + part.pages().count;
+  while (first < last && !present(first)) ++first;
+  last = std::min(last, first + batch_pages);
+  while (first < last && !present(last - 1)) --last;
+  VmaView batch = part;
+  batch.start += (first - part.pgoff) << page_shift;
+  batch.end = batch.start + ((last - first) << page_shift);
+  batch.pgoff = first;
+  return batch;
+}
+
+} // namespace
+
+/// The view of the first VMA that ends after `address`.
+template <class D> std::optional<VmaView> AddressSpaceOf<D>::first_vma(std::uintptr_t address) {
+  if (const VmaTicket ticket = design_.begin(address)) {
+    const VmaView view = ticket.view;
+    design_.end(ticket);
+    return view;
+  }
+  const MmReadGuard guard(design_.mm_lock);
+  const auto entry = design_.tree.first_from(address);
+  if (entry.value == nullptr) return std::nullopt;
+  return entry.value->view();
+}
+
+/// Steps 2 to 9.
+template <class D> Result<Reclaimed> AddressSpaceOf<D>::reclaim_batch(const VmaView& batch) {
+  const VmaViews views{batch};
+  const auto range =
+      notifiers_.invalidate_range({batch.start, batch.end, InvalidateEvent::reclaim}); // 2, 9
+  wait_for_page_owners(views, false, PageBits::installed);                             // 3
+  MmuGather(flushers_, *counters_, batch.start, batch.end).flush().keep();
+  LockedPages pages(batch); // goes before the range
+  {
+    const VmaTicket ticket = design_.try_begin(batch.start); // 4
+    if (!ticket) return {};
+    const bool same = still_maps(ticket.view, batch);
+    if (same) pages.try_lock();
+    const bool committed = same && design_.commit(ticket);
+    design_.end(ticket);
+    if (!committed) return {};
+  }
+  if (auto zapped = pages.zap(); !zapped) return forward(zapped); // 5
+  Reclaimed done;
+  done.full = !pages.put();                 // 6
+  auto given = pages.give_back(done.pages); // 7, 8
+  counters_->add(Counter::reclaimed_pages, done.pages);
+  if (!given) return forward(given);
+  return done;
+}
+
+template <class D>
+Result<Reclaimed> AddressSpaceOf<D>::reclaim(std::uintptr_t address, std::uint64_t length) {
+  if (auto ok = check_range(address, length); !ok) return forward(ok);
+  SLAT_ASSERT(page_locks_held() == 0 && !notifiers_.inside_call(),
+              "reclaim inside a range, or with a page lock held");
+  const std::uintptr_t end = address + length;
+  return no_throw([&]() -> Result<Reclaimed> {
+    Reclaimed sum;
+    for (std::uintptr_t at = address; at < end && !sum.full;) {
+      const Srcu::ReadGuard section(
+          fault_srcu_);               // one for each batch: grace periods are for others
+      const auto vma = first_vma(at); // 1
+      if (!vma || vma->start >= end) break;
+      const VmaView part = vma->clipped(at, end);
+      at = part.end;
+      if ((part.flags & vm_locked) != 0) continue;
+      if (part.backing->store() == nullptr)
+        return fail(Errc::invalid_argument, 0,
+                    fmt::format("memory at {:#x} cannot be reclaimed: nowhere to keep it{}",
+                                part.start, part.backing->keeps_data() ? " but its own file" : ""));
+      const VmaView batch = next_batch(part);
+      if (batch.start == batch.end) continue;
+      at = batch.end;
+      auto done = reclaim_batch(batch);
+      if (!done) {
+        // mlock comes without a range: then it is locked by now, and the host will not zap it.
+        const auto now = first_vma(batch.start);
+        if (now && still_maps(*now, batch)) return done;
+        continue;
+      }
+      sum.pages += done->pages;
+      sum.full = done->full;
+    }
+    return sum;
+  });
+}
+
+#define SLAT_INSTANTIATE(Design)                                                                   \
+  template Result<Reclaimed> AddressSpaceOf<Design>::reclaim(std::uintptr_t, std::uint64_t);
+SLAT_FOR_EACH_DESIGN(SLAT_INSTANTIATE)
+#undef SLAT_INSTANTIATE
+
+} // namespace slat::mmu
