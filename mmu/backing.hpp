@@ -102,7 +102,7 @@ class Backing {
   std::uint64_t* mapped_ SLAT_GUARDED_BY(mapped_mutex_) = nullptr; // a bit for each page
   std::atomic<std::uint64_t> resident_{0};
   std::unique_ptr<PageSource> source_;
-  std::atomic<std::uint64_t> references_{1};
+  StdAtomics::atomic<std::uint64_t> references_{1};
 };
 
 /// A reference as an object, for makers.

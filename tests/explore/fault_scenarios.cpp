@@ -1,0 +1,9 @@
+#include "scenario.hpp"
+
+namespace slat::explore {
+
+std::span<const ScenarioInfo> fault_scenarios() {
+  return {};
+}
+
+} // namespace slat::explore

@@ -1,0 +1,171 @@
+// What slat_explore.hpp declares, by way of the calling thread's scheduler.
+#include "scheduler.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fmt/format.h>
+#include <new>
+
+namespace slat::explore {
+
+namespace {
+
+void must_not_wait(bool ready, const char* what) {
+  if (ready) return;
+  std::fprintf(stderr, "slat-explore: %s outside of an execution would wait for ever\n", what);
+  std::abort();
+}
+
+} // namespace
+
+void point(const Operation& operation) {
+  if (Scheduler* const scheduler = Scheduler::current())
+    scheduler->point(operation);
+  else
+    must_not_wait(operation.ready == nullptr || operation.ready(operation.argument), operation.name);
+}
+
+void yield() {
+  if (Scheduler* const scheduler = Scheduler::current()) scheduler->yield();
+}
+
+void wait_word(const void* word, std::uint32_t value) {
+  if (Scheduler* const scheduler = Scheduler::current())
+    scheduler->wait_word(word, value);
+  else
+    must_not_wait(static_cast<const std::atomic<std::uint32_t>*>(word)->load() != value, "a futex");
+}
+
+void wake_word(const void* word) {
+  if (Scheduler* const scheduler = Scheduler::current()) scheduler->wake_word(word);
+}
+
+void failed(const char* what, const char* file, int line) {
+  if (Scheduler* const scheduler = Scheduler::current())
+    scheduler->fail(fmt::format("{} ({}:{})", what, file, line));
+}
+
+bool retire(void* block) {
+  Scheduler* const scheduler = Scheduler::current();
+  if (scheduler == nullptr || block == nullptr) return false;
+  scheduler->retire(block);
+  return true;
+}
+
+// ---- locks
+
+void NativeMutex::lock() {
+  point({this, "lock", Access::write, Kind::blocking, is_free, this, {}});
+  held_ = true;
+}
+
+bool NativeMutex::try_lock() {
+  point({this, "try_lock", Access::write, Kind::plain, nullptr, nullptr, {}});
+  if (held_) return false;
+  return held_ = true;
+}
+
+void NativeMutex::unlock() {
+  point({this, "unlock", Access::write, Kind::release, nullptr, nullptr, {}});
+  held_ = false;
+}
+
+void NativeCondition::wait(std::unique_lock<NativeMutex>& lock) {
+  if (Scheduler* const scheduler = Scheduler::current())
+    scheduler->wait_condition(this, lock);
+  else
+    must_not_wait(false, "a condition");
+}
+
+void NativeCondition::notify_one() {
+  if (Scheduler* const scheduler = Scheduler::current()) scheduler->notify(this, false);
+}
+
+void NativeCondition::notify_all() {
+  if (Scheduler* const scheduler = Scheduler::current()) scheduler->notify(this, true);
+}
+
+void NativeRwLock::lock() {
+  // Announced: later readers queue up behind it.
+  point({this, "write lock asked for", Access::write, Kind::plain, nullptr, nullptr, {}});
+  ++waiting_writers_;
+  const auto ready = [](const void* argument) {
+    const auto& me = *static_cast<const NativeRwLock*>(argument);
+    return me.readers_ == 0 && !me.written_;
+  };
+  point({this, "write lock", Access::write, Kind::blocking, ready, this, {}});
+  --waiting_writers_;
+  written_ = true;
+}
+
+void NativeRwLock::unlock() {
+  point({this, "write unlock", Access::write, Kind::release, nullptr, nullptr, {}});
+  written_ = false;
+}
+
+void NativeRwLock::lock_shared() {
+  const auto ready = [](const void* argument) {
+    const auto& me = *static_cast<const NativeRwLock*>(argument);
+    return !me.written_ && me.waiting_writers_ == 0;
+  };
+  point({this, "read lock", Access::read, Kind::blocking, ready, this, {}});
+  ++readers_;
+}
+
+void NativeRwLock::unlock_shared() {
+  point({this, "read unlock", Access::read, Kind::release, nullptr, nullptr, {}});
+  --readers_;
+}
+
+// ---- grace periods
+
+struct GracePeriods::Wait {
+  const GracePeriods* domain;
+  unsigned before; // sections with smaller numbers
+};
+
+unsigned GracePeriods::read_lock(unsigned) {
+  point({this, "section begins", Access::read, Kind::plain, nullptr, nullptr, {}});
+  sections_.push_back(next_);
+  return next_++;
+}
+
+void GracePeriods::read_unlock(unsigned section, unsigned) {
+  point({&ends_, "section ends", Access::read, Kind::release, nullptr, nullptr, {}});
+  sections_.erase(std::find(sections_.begin(), sections_.end(), section));
+}
+
+void GracePeriods::synchronize() {
+  point({this, "grace period begins", Access::write, Kind::plain, nullptr, nullptr, {}});
+  const Wait wait{this, next_};
+  const auto over = [](const void* argument) {
+    const Wait& me = *static_cast<const Wait*>(argument);
+    return me.domain->sections_.empty() || me.domain->sections_.front() >= me.before;
+  };
+  point({&ends_, "grace period ends", Access::write, Kind::resume, over, &wait, {}});
+}
+
+GracePeriods& rcu() {
+  static GracePeriods domain;
+  return domain;
+}
+
+} // namespace slat::explore
+
+// What explored threads free stays until the end of the execution; see retire().
+void operator delete(void* block) noexcept {
+  if (!slat::explore::retire(block)) std::free(block);
+}
+
+void operator delete(void* block, std::size_t) noexcept {
+  operator delete(block);
+}
+
+void operator delete(void* block, std::align_val_t) noexcept {
+  operator delete(block);
+}
+
+void operator delete(void* block, std::size_t, std::align_val_t) noexcept {
+  operator delete(block);
+}

@@ -1,0 +1,207 @@
+#include "search.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <cstdlib>
+#include <fmt/format.h>
+
+namespace slat::explore {
+
+namespace {
+
+[[noreturn]] void give_up(const std::string& what) {
+  fmt::print(stderr, "slat-explore: {}\n", what);
+  std::_Exit(2);
+}
+
+/// The same thread if it can, else the first: without a preemption.
+unsigned stay(const Choice& choice) {
+  if (choice.last >= 0 && (choice.enabled >> choice.last & 1) != 0) return unsigned(choice.last);
+  return unsigned(std::countr_zero(choice.enabled));
+}
+
+} // namespace
+
+// ---- depth first
+
+unsigned DepthFirst::choose(const Choice& choice) {
+  if (choice.step < nodes_.size()) {
+    const Node& node = nodes_[choice.step];
+    if (node.enabled != choice.enabled || node.last != choice.last)
+      give_up(fmt::format("the scenario is not deterministic: step {} could be done by {:#x}, and "
+                          "now by {:#x}",
+                          choice.step, node.enabled, choice.enabled));
+    return node.chosen;
+  }
+  Node node;
+  node.enabled = choice.enabled;
+  node.last = choice.last;
+  node.chosen = stay(choice);
+  if (!nodes_.empty()) {
+    const Node& before = nodes_.back();
+    node.preemptions = before.preemptions + (preempts(before, before.chosen) ? 1 : 0);
+  }
+  node.wanted = options_.reduce ? 1u << node.chosen : node.enabled;
+  node.tried = 1u << node.chosen;
+  nodes_.push_back(node);
+  return node.chosen;
+}
+
+bool DepthFirst::end(const std::vector<Step>& steps) {
+  if (options_.reduce) find_races(steps);
+  while (!nodes_.empty()) {
+    Node& node = nodes_.back();
+    for (ThreadSet left = node.wanted & ~node.tried; left != 0; left &= left - 1) {
+      const auto thread = unsigned(std::countr_zero(left));
+      node.tried |= 1u << thread;
+      if (node.preemptions + (preempts(node, thread) ? 1 : 0) > options_.preemptions) continue;
+      node.chosen = thread;
+      repeated_ = nodes_.size() - 1; // the last one is a new choice
+      return true;
+    }
+    nodes_.pop_back();
+  }
+  return false;
+}
+
+void DepthFirst::want(std::size_t step, unsigned thread) {
+  Node& node = nodes_[step];
+  node.wanted |= (node.enabled >> thread & 1) != 0 ? 1u << thread : node.enabled;
+}
+
+namespace {
+
+using Clock = std::array<std::uint32_t, max_threads>; // steps of each thread that come before
+
+void join(Clock& clock, const Clock& other) {
+  for (unsigned i = 0; i < max_threads; ++i) clock[i] = std::max(clock[i], other[i]);
+}
+
+/// A step, by its place in the execution and in its thread; from 1.
+struct Place {
+  std::uint32_t step = 0;
+  std::uint32_t count = 0;
+};
+
+/// What has been done to an object.
+struct History {
+  Clock after_writes{}; // and all that came before them
+  Clock after_reads{};
+  std::array<Place, max_threads> reads{}; // the last ones, without releases
+  std::array<Place, max_threads> writes{};
+  std::array<Place, max_threads> releases{};
+};
+
+} // namespace
+
+void DepthFirst::find_races(const std::vector<Step>& steps) {
+  static std::unordered_map<const void*, History> histories; // kept for its buckets
+  histories.clear();
+  std::array<Clock, max_threads> clocks{};
+  std::uint32_t block = 0; // where the block of steps of one thread begins
+  std::vector<std::uint32_t> blocks(steps.size());
+  for (std::uint32_t i = 0; i < steps.size(); ++i) {
+    const auto& [thread, operation] = steps[i];
+    if (i != 0 && steps[i - 1].thread != thread) block = i;
+    blocks[i] = block;
+    Clock& clock = clocks[thread];
+    if (operation.object == nullptr || operation.access == Access::none) {
+      ++clock[thread];
+      continue;
+    }
+    History& history = histories[operation.object];
+    const bool writes = operation.access == Access::write;
+    // Those that are repeated have been looked at before.
+    if (i >= repeated_ && operation.kind != Kind::resume) {
+      const auto race = [&](const Place& place, unsigned other) {
+        if (place.step == 0 || place.count <= clock[other]) return; // ordered without this object
+        want(place.step - 1, thread);
+        want(blocks[place.step - 1], thread);
+      };
+      for (unsigned other = 0; other < max_threads; ++other) {
+        if (other == thread) continue;
+        race(history.writes[other], other);
+        if (writes) race(history.reads[other], other);
+        // What a release enables was not enabled beside it.
+        if (operation.kind == Kind::plain) race(history.releases[other], other);
+      }
+    }
+    join(clock, history.after_writes);
+    if (writes) join(clock, history.after_reads);
+    ++clock[thread];
+    if (operation.kind == Kind::resume) continue;
+    const Place here{i + 1, clock[thread]};
+    if (operation.kind == Kind::release)
+      history.releases[thread] = here;
+    else
+      (writes ? history.writes : history.reads)[thread] = here;
+    join(writes ? history.after_writes : history.after_reads, clock);
+  }
+}
+
+// ---- random
+
+void RandomPriorities::begin() {
+  random_.seed(options_.seed * 1000003 + done_);
+  for (unsigned i = 0; i < max_threads; ++i) priorities_[i] = int(options_.depth + i);
+  std::shuffle(priorities_.begin(), priorities_.end(), random_);
+  changes_.clear();
+  for (unsigned i = 1; i < options_.depth; ++i)
+    changes_.push_back(std::uniform_int_distribution<std::size_t>(0, longest_)(random_));
+}
+
+unsigned RandomPriorities::choose(const Choice& choice) {
+  for (unsigned i = 0; i < changes_.size(); ++i)
+    if (changes_[i] == choice.step && choice.last >= 0)
+      priorities_[std::size_t(choice.last)] = int(options_.depth) - 1 - int(i);
+  unsigned best = unsigned(std::countr_zero(choice.enabled));
+  for (unsigned id = 0; id < max_threads; ++id)
+    if ((choice.enabled >> id & 1) != 0 && priorities_[id] > priorities_[best]) best = id;
+  return best;
+}
+
+bool RandomPriorities::end(const std::vector<Step>& steps) {
+  longest_ = std::max(longest_, steps.size());
+  return ++done_ < options_.executions;
+}
+
+// ---- replay
+
+unsigned Replay::choose(const Choice& choice) {
+  if (choice.step >= threads_.size()) return stay(choice);
+  const unsigned thread = threads_[choice.step];
+  if (thread >= max_threads || (choice.enabled >> thread & 1) == 0)
+    give_up(fmt::format("the schedule does not fit: thread {} cannot do step {}", thread,
+                        choice.step));
+  return thread;
+}
+
+std::string to_text(const std::vector<Step>& steps) {
+  std::string text;
+  for (std::size_t i = 0; i < steps.size();) {
+    std::size_t end = i;
+    while (end < steps.size() && steps[end].thread == steps[i].thread) ++end;
+    text += fmt::format("{}{}x{}", text.empty() ? "" : ",", steps[i].thread, end - i);
+    i = end;
+  }
+  return text;
+}
+
+std::vector<unsigned> from_text(const std::string& text) {
+  std::vector<unsigned> threads;
+  for (std::size_t at = 0; at < text.size();) {
+    unsigned thread = 0;
+    unsigned count = 0;
+    int used = 0;
+    if (std::sscanf(text.c_str() + at, "%ux%u%n", &thread, &count, &used) != 2 ||
+        count > 1000000)
+      return {};
+    threads.insert(threads.end(), count, thread);
+    at += std::size_t(used);
+    if (at < text.size() && text[at++] != ',') return {};
+  }
+  return threads;
+}
+
+} // namespace slat::explore
