@@ -38,6 +38,14 @@ inline void before_retry() {
 #endif
 }
 
+/// Says that memory that others may free is read here, where no atomic says so. For the explorer; otherwise
+/// nothing.
+inline void reads_shared([[maybe_unused]] const void* object) {
+#ifdef SLAT_EXPLORE
+  explore::visible(object, explore::Access::read, "read", std::source_location::current());
+#endif
+}
+
 /// std::this_thread::yield().
 inline void yield() {
   std::this_thread::yield();
@@ -54,6 +62,9 @@ struct StdAtomics {
   template <class T> using atomic = std::atomic<T>;
 #endif
 
+#ifdef SLAT_EXPLORE
+  template <class T> using var = explore::Plain<T>;
+#else
   template <class T> class var {
    public:
     var() = default;
@@ -67,6 +78,7 @@ struct StdAtomics {
    private:
     T value_{};
   };
+#endif
 
   /// Orders everything before it with everything after it, stores before loads included. Each use
   /// names its pair.

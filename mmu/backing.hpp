@@ -69,6 +69,7 @@ class Backing {
 
   /// The page's state. `page` < pages().
   [[nodiscard]] PageWord& word(std::uint64_t page) const {
+    reads_shared(this);
     SLAT_ASSERT(page < pages_, "page offset beyond the backing");
     return words_[page];
   }

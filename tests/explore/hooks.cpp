@@ -42,7 +42,7 @@ void wake_word(const void* word) {
 }
 
 void failed(const char* what, const char* file, int line) {
-  if (Scheduler* const scheduler = Scheduler::current())
+  if (Scheduler* const scheduler = Scheduler::active())
     scheduler->fail(fmt::format("{} ({}:{})", what, file, line));
 }
 
@@ -56,18 +56,18 @@ bool retire(void* block) {
 // ---- locks
 
 void NativeMutex::lock() {
-  point({this, "lock", Access::write, Kind::blocking, is_free, this, {}});
+  point({this, "lock", Access::write, Kind::blocking, is_free, this, 1, {}});
   held_ = true;
 }
 
 bool NativeMutex::try_lock() {
-  point({this, "try_lock", Access::write, Kind::plain, nullptr, nullptr, {}});
+  point({this, "try_lock", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   if (held_) return false;
   return held_ = true;
 }
 
 void NativeMutex::unlock() {
-  point({this, "unlock", Access::write, Kind::release, nullptr, nullptr, {}});
+  point({this, "unlock", Access::write, Kind::release, nullptr, nullptr, 1, {}});
   held_ = false;
 }
 
@@ -88,19 +88,19 @@ void NativeCondition::notify_all() {
 
 void NativeRwLock::lock() {
   // Announced: later readers queue up behind it.
-  point({this, "write lock asked for", Access::write, Kind::plain, nullptr, nullptr, {}});
+  point({this, "write lock asked for", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   ++waiting_writers_;
   const auto ready = [](const void* argument) {
     const auto& me = *static_cast<const NativeRwLock*>(argument);
     return me.readers_ == 0 && !me.written_;
   };
-  point({this, "write lock", Access::write, Kind::blocking, ready, this, {}});
+  point({this, "write lock", Access::write, Kind::blocking, ready, this, 1, {}});
   --waiting_writers_;
   written_ = true;
 }
 
 void NativeRwLock::unlock() {
-  point({this, "write unlock", Access::write, Kind::release, nullptr, nullptr, {}});
+  point({this, "write unlock", Access::write, Kind::release, nullptr, nullptr, 1, {}});
   written_ = false;
 }
 
@@ -109,12 +109,12 @@ void NativeRwLock::lock_shared() {
     const auto& me = *static_cast<const NativeRwLock*>(argument);
     return !me.written_ && me.waiting_writers_ == 0;
   };
-  point({this, "read lock", Access::read, Kind::blocking, ready, this, {}});
+  point({this, "read lock", Access::read, Kind::blocking, ready, this, 1, {}});
   ++readers_;
 }
 
 void NativeRwLock::unlock_shared() {
-  point({this, "read unlock", Access::read, Kind::release, nullptr, nullptr, {}});
+  point({this, "read unlock", Access::read, Kind::release, nullptr, nullptr, 1, {}});
   --readers_;
 }
 
@@ -126,24 +126,24 @@ struct GracePeriods::Wait {
 };
 
 unsigned GracePeriods::read_lock(unsigned) {
-  point({this, "section begins", Access::read, Kind::plain, nullptr, nullptr, {}});
+  point({this, "section begins", Access::read, Kind::plain, nullptr, nullptr, 1, {}});
   sections_.push_back(next_);
   return next_++;
 }
 
 void GracePeriods::read_unlock(unsigned section, unsigned) {
-  point({&ends_, "section ends", Access::read, Kind::release, nullptr, nullptr, {}});
+  point({&ends_, "section ends", Access::read, Kind::release, nullptr, nullptr, 1, {}});
   sections_.erase(std::find(sections_.begin(), sections_.end(), section));
 }
 
 void GracePeriods::synchronize() {
-  point({this, "grace period begins", Access::write, Kind::plain, nullptr, nullptr, {}});
+  point({this, "grace period begins", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   const Wait wait{this, next_};
   const auto over = [](const void* argument) {
     const Wait& me = *static_cast<const Wait*>(argument);
     return me.domain->sections_.empty() || me.domain->sections_.front() >= me.before;
   };
-  point({&ends_, "grace period ends", Access::write, Kind::resume, over, &wait, {}});
+  point({&ends_, "grace period ends", Access::write, Kind::resume, over, &wait, 1, {}});
 }
 
 GracePeriods& rcu() {

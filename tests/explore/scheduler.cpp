@@ -21,15 +21,29 @@ struct Self {
 
 constinit thread_local Self self;
 
+// Of the process: what fails in a setup or a check has no thread of its own.
+Scheduler* active_scheduler = nullptr;
+
 constexpr unsigned char poison = 0xdb;
 
 } // namespace
+
+Unexplored::Unexplored() : scheduler_(std::exchange(self.scheduler, nullptr)) {}
+
+Unexplored::~Unexplored() {
+  self.scheduler = scheduler_;
+}
 
 Scheduler* Scheduler::current() {
   return self.scheduler;
 }
 
+Scheduler* Scheduler::active() {
+  return active_scheduler;
+}
+
 Scheduler::Scheduler(unsigned threads) {
+  active_scheduler = this;
   retired_.reserve(1 << 16); // its own growth must not be retired
   for (unsigned id = 0; id < threads; ++id) {
     workers_.push_back(std::make_unique<Worker>());
@@ -39,6 +53,7 @@ Scheduler::Scheduler(unsigned threads) {
 }
 
 Scheduler::~Scheduler() {
+  active_scheduler = nullptr;
   stopping_ = true;
   for (const auto& worker : workers_) {
     worker->turn.release();
@@ -133,11 +148,12 @@ unsigned Scheduler::decide() {
 void Scheduler::point(const Operation& operation) {
   Worker& me = *workers_[self.id];
   me.pending = operation;
-  check_alive(operation.object);
   const unsigned chosen = next();
-  if (chosen == self.id) return;
-  workers_[chosen]->turn.release();
-  me.turn.acquire();
+  if (chosen != self.id) {
+    workers_[chosen]->turn.release();
+    me.turn.acquire();
+  }
+  check_alive(operation.object);
 }
 
 void Scheduler::yield() {
@@ -150,31 +166,31 @@ bool Scheduler::is_woken(const void* worker) {
 }
 
 void Scheduler::wait_word(const void* word, std::uint32_t value) {
-  point({word, "futex wait", Access::write, Kind::plain, nullptr, nullptr, {}});
+  point({word, "futex wait", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   if (static_cast<const std::atomic<std::uint32_t>*>(word)->load() != value) return;
   Worker& me = *workers_[self.id];
   me.waits_on = word;
-  point({word, "futex woken", Access::read, Kind::resume, is_woken, &me, {}});
+  point({word, "futex woken", Access::read, Kind::resume, is_woken, &me, 1, {}});
 }
 
 void Scheduler::wake_word(const void* word) {
-  point({word, "futex wake", Access::write, Kind::plain, nullptr, nullptr, {}});
+  point({word, "futex wake", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   for (const auto& worker : workers_)
     if (worker->waits_on == word) worker->waits_on = nullptr;
 }
 
 void Scheduler::wait_condition(const void* condition, std::unique_lock<NativeMutex>& lock) {
   // On the list first, then out of the mutex: whoever notifies in between finds it.
-  point({condition, "condition wait", Access::write, Kind::plain, nullptr, nullptr, {}});
+  point({condition, "condition wait", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   Worker& me = *workers_[self.id];
   me.waits_on = condition;
   lock.unlock();
-  point({condition, "condition woken", Access::read, Kind::resume, is_woken, &me, {}});
+  point({condition, "condition woken", Access::read, Kind::resume, is_woken, &me, 1, {}});
   lock.lock();
 }
 
 void Scheduler::notify(const void* condition, bool all) {
-  point({condition, "notify", Access::write, Kind::plain, nullptr, nullptr, {}});
+  point({condition, "notify", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   for (const auto& worker : workers_) {
     if (worker->waits_on != condition) continue;
     worker->waits_on = nullptr;
@@ -189,6 +205,7 @@ void Scheduler::fail(const std::string& what) {
 
 void Scheduler::retire(void* block) {
   const std::size_t bytes = malloc_usable_size(block);
+  point({block, "free", Access::write, Kind::plain, nullptr, nullptr, bytes, {}});
   std::memset(block, poison, bytes);
   if (retired_.size() == retired_.capacity()) fail("an execution frees too much");
   const auto start = reinterpret_cast<std::uintptr_t>(block);

@@ -20,6 +20,18 @@ namespace slat::explore {
 
 inline constexpr unsigned max_threads = 4;
 
+/// While it lives, what the thread does is one step with the one before: for checks of what stands in a step.
+class Unexplored {
+ public:
+  Unexplored();
+  ~Unexplored();
+  Unexplored(const Unexplored&) = delete;
+  Unexplored& operator=(const Unexplored&) = delete;
+
+ private:
+  class Scheduler* scheduler_;
+};
+
 /// A bit for each thread.
 using ThreadSet = unsigned;
 
@@ -79,6 +91,8 @@ class Scheduler {
 
   /// The calling thread's scheduler, if it is explored and in an execution.
   static Scheduler* current();
+  /// The one that exists, or nullptr.
+  static Scheduler* active();
 
   /// An object by a number in order of first use: "#7".
   [[nodiscard]] std::string name_of(const void* object) const;

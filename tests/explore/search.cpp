@@ -125,6 +125,13 @@ void DepthFirst::find_races(const std::vector<Step>& steps) {
         if (writes) race(history.reads[other], other);
         // What a release enables was not enabled beside it.
         if (operation.kind == Kind::plain) race(history.releases[other], other);
+        if (operation.bytes > 1) { // what was done to a part of it
+          const auto start = reinterpret_cast<std::uintptr_t>(operation.object);
+          for (const auto& [object, part] : histories)
+            if (reinterpret_cast<std::uintptr_t>(object) - start < operation.bytes)
+              for (const auto* const places : {&part.reads, &part.writes, &part.releases})
+                race((*places)[other], other);
+        }
       }
     }
     join(clock, history.after_writes);

@@ -33,6 +33,7 @@ struct Operation {
   Kind kind = Kind::plain;
   bool (*ready)(const void* argument) = nullptr; // nullptr: always
   const void* argument = nullptr;
+  std::size_t bytes = 1; // of the object: more only where it is freed
   std::source_location where{};
 };
 
@@ -42,7 +43,7 @@ void point(const Operation& operation);
 /// The same for an access that never waits.
 inline void visible(const void* object, Access access, const char* name,
                     const std::source_location& where) {
-  point({object, name, access, Kind::plain, nullptr, nullptr, where});
+  point({object, name, access, Kind::plain, nullptr, nullptr, 1, where});
 }
 
 /// Goes on once another thread has written something, or cannot: for loops that try again.
@@ -52,11 +53,11 @@ void yield();
 void wait_word(const void* word, std::uint32_t value);
 void wake_word(const void* word);
 
-/// Ends the process with the schedule that led here, if the calling thread is explored; else returns.
+/// Ends the process with the schedule that led here, while there is a scheduler; else returns.
 void failed(const char* what, const char* file, int line);
 
-/// True if the calling thread is explored: then the block is poisoned, and freed at the end of the execution;
-/// until then a schedule point on it is a failure.
+/// True if the calling thread is explored: then freeing the block is a schedule point; it is poisoned, and freed
+/// at the end of the execution. Until then a schedule point on it is a failure.
 bool retire(void* block);
 
 template <class T> class Atomic {
@@ -122,6 +123,49 @@ template <class T> class Atomic {
 
  private:
   std::atomic<T> value_{};
+};
+
+/// Plain data that a protocol guards. Accesses are schedule points, so that a broken protocol shows.
+template <class T> class Plain {
+ public:
+  Plain() = default;
+
+  explicit Plain(T value) : value_(value) {}
+
+  [[nodiscard]] T get() const {
+    visible(this, Access::read, "get", std::source_location::current());
+    return value_;
+  }
+
+  void set(T value) {
+    visible(this, Access::write, "set", std::source_location::current());
+    value_ = value;
+  }
+
+ private:
+  T value_{};
+};
+
+/// The same, used like a T.
+template <class T> class Field {
+ public:
+  Field(T value = T{}) : value_(value) {} // implicit, as a T is
+
+  Field(const Field&) = delete;
+
+  Field& operator=(T value) {
+    value_.set(value);
+    return *this;
+  }
+
+  Field& operator=(const Field& other) { return *this = T(other); }
+
+  operator T() const { return value_.get(); }
+
+  T operator->() const { return value_.get(); }
+
+ private:
+  Plain<T> value_;
 };
 
 /// In place of std::mutex.
