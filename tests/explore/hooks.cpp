@@ -127,6 +127,7 @@ struct GracePeriods::Wait {
 
 unsigned GracePeriods::read_lock(unsigned) {
   point({this, "section begins", Access::read, Kind::plain, nullptr, nullptr, 1, {}});
+  const Unexplored growth; // of a vector that outlives the execution
   sections_.push_back(next_);
   return next_++;
 }

@@ -199,6 +199,7 @@ void Scheduler::notify(const void* condition, bool all) {
 }
 
 void Scheduler::fail(const std::string& what) {
+  self = {};
   on_failure(what);
   std::abort();
 }

@@ -28,10 +28,12 @@ unsigned stay(const Choice& choice) {
 unsigned DepthFirst::choose(const Choice& choice) {
   if (choice.step < nodes_.size()) {
     const Node& node = nodes_[choice.step];
-    if (node.enabled != choice.enabled || node.last != choice.last)
+    if (node.enabled != choice.enabled || node.last != choice.last) {
+      compare(Scheduler::active()->steps());
       give_up(fmt::format("the scenario is not deterministic: step {} could be done by {:#x}, and "
                           "now by {:#x}",
                           choice.step, node.enabled, choice.enabled));
+    }
     return node.chosen;
   }
   Node node;
@@ -48,7 +50,21 @@ unsigned DepthFirst::choose(const Choice& choice) {
   return node.chosen;
 }
 
+void DepthFirst::compare(const std::vector<Step>& steps) const {
+  for (std::size_t i = 0; i < std::min({steps.size(), before_.size(), repeated_}); ++i) {
+    const Operation& then = before_[i].operation;
+    const Operation& now = steps[i].operation;
+    if (std::string_view(then.name) != now.name || then.where.line() != now.where.line())
+      give_up(fmt::format("the scenario is not deterministic: step {} was {} ({}:{}), and now is {} "
+                          "({}:{})",
+                          i, then.name, then.where.file_name(), then.where.line(), now.name,
+                          now.where.file_name(), now.where.line()));
+  }
+}
+
 bool DepthFirst::end(const std::vector<Step>& steps) {
+  compare(steps);
+  before_ = steps;
   if (options_.reduce) find_races(steps);
   while (!nodes_.empty()) {
     Node& node = nodes_.back();

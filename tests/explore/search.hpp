@@ -49,11 +49,14 @@ class DepthFirst final : public Strategy {
   }
 
   void find_races(const std::vector<Step>& steps);
+  /// Ends the program if a repeated step is not what it was.
+  void compare(const std::vector<Step>& steps) const;
   void want(std::size_t step, unsigned thread);
 
   const Options options_;
   std::vector<Node> nodes_;    // of the execution under way, or to be repeated
   std::size_t repeated_ = 0;   // of them are from the one before
+  std::vector<Step> before_;   // the execution before
 };
 
 /// Random priorities, lowered at `depth` - 1 random steps (Burckhardt et al., "A randomized scheduler with
