@@ -43,9 +43,7 @@ class TwoPreemptions final : public Scenario {
             }};
   }
 
-  void check() override {
-    require(!(first_ == 1 && second_), "two threads met in the middle");
-  }
+  void check() override { require(!(first_ == 1 && second_), "two threads met in the middle"); }
 
  private:
   StdAtomics::atomic<int> a_{0}, b_{0};
@@ -144,7 +142,8 @@ constexpr ScenarioInfo scenarios[] = {
     {"self-spin", "a loop that waits; does not fail", Designs::any, make_scenario<Spin>},
     {"self-livelock", "the same for ever", Designs::any, make_scenario<Livelock>},
     {"self-lost-wake", "a futex nobody wakes", Designs::any, make_scenario<LostWake>},
-    {"self-freed-too-early", "a grace period too early", Designs::any, make_scenario<FreedTooEarly>},
+    {"self-freed-too-early", "a grace period too early", Designs::any,
+     make_scenario<FreedTooEarly>},
 };
 
 } // namespace

@@ -75,7 +75,8 @@ class FaultFaultRemove final : public Scenario {
   void check() override {
     world_.guest->check_all();
     require(world_.source->fills() <= 2, "a page was filled twice (I40)");
-    require(world_.counters.sum(Counter::filled_pages) - world_.counters.sum(Counter::freed_pages) ==
+    require(world_.counters.sum(Counter::filled_pages) -
+                    world_.counters.sum(Counter::freed_pages) ==
                 world_.backing->resident_pages(),
             "what was filled and not freed is not what is resident");
   }

@@ -23,7 +23,8 @@ void point(const Operation& operation) {
   if (Scheduler* const scheduler = Scheduler::current())
     scheduler->point(operation);
   else
-    must_not_wait(operation.ready == nullptr || operation.ready(operation.argument), operation.name);
+    must_not_wait(operation.ready == nullptr || operation.ready(operation.argument),
+                  operation.name);
 }
 
 void yield() {
@@ -128,23 +129,38 @@ struct GracePeriods::Wait {
 unsigned GracePeriods::read_lock(unsigned) {
   point({this, "section begins", Access::read, Kind::plain, nullptr, nullptr, 1, {}});
   const Unexplored growth; // of a vector that outlives the execution
-  sections_.push_back(next_);
+  sections_.push_back({next_, grace_periods_});
   return next_++;
 }
 
 void GracePeriods::read_unlock(unsigned section, unsigned) {
-  point({&ends_, "section ends", Access::read, Kind::release, nullptr, nullptr, 1, {}});
-  sections_.erase(std::find(sections_.begin(), sections_.end(), section));
+  const auto find = [&] {
+    return std::find_if(sections_.begin(), sections_.end(),
+                        [&](const Section& one) { return one.number == section; });
+  };
+  const unsigned epoch = find()->grace_periods;
+  point({&ends_[epoch % 64], "section ends", Access::read, Kind::release, nullptr, nullptr, 1, {}});
+  sections_.erase(find());
 }
 
 void GracePeriods::synchronize() {
   point({this, "grace period begins", Access::write, Kind::plain, nullptr, nullptr, 1, {}});
   const Wait wait{this, next_};
+  const unsigned epoch = grace_periods_++;
   const auto over = [](const void* argument) {
     const Wait& me = *static_cast<const Wait*>(argument);
-    return me.domain->sections_.empty() || me.domain->sections_.front() >= me.before;
+    return me.domain->sections_.empty() || me.domain->sections_.front().number >= me.before;
   };
-  point({&ends_, "grace period ends", Access::write, Kind::resume, over, &wait, 1, {}});
+  point({nullptr, "grace period ends", Access::none, Kind::resume, over, &wait, 1, {}});
+  for (unsigned age = 0; age < 4; ++age)
+    point({&ends_[(epoch - age) % 64],
+           "after sections",
+           Access::write,
+           Kind::resume,
+           nullptr,
+           nullptr,
+           1,
+           {}});
 }
 
 GracePeriods& rcu() {

@@ -20,6 +20,7 @@ struct Options {
   std::vector<std::string> designs;
   unsigned preemptions = 2;
   bool no_reduction = false;
+  bool histories = false;
   std::uint64_t random = 0; // executions; 0: depth first
   std::uint64_t seed = 1;
   unsigned depth = 4;
@@ -76,17 +77,19 @@ void explore(const ScenarioInfo& info, mmu::VmaLockDesign design, Scheduler& sch
     strategy = std::make_unique<RandomPriorities>(RandomPriorities::Options{
         .executions = options.random, .seed = options.seed, .depth = options.depth});
   else
-    strategy = std::make_unique<DepthFirst>(DepthFirst::Options{
-        .preemptions = options.preemptions, .reduce = !options.no_reduction});
+    strategy = std::make_unique<DepthFirst>(
+        DepthFirst::Options{.preemptions = options.preemptions, .reduce = !options.no_reduction});
 
   std::uint64_t executions = 0;
+  Histories histories;
   std::size_t deepest = 0;
   scheduler.on_failure = [&](const std::string& what) {
-    fmt::print("{} {}: FAILED in execution {}: {}\n{}schedule: {}\nagain: slat-explore replay {} {}{}\n",
-               info.name, name_of(info, design), executions + 1, what, scheduler.trace(80),
-               to_text(scheduler.steps()), info.name,
-               info.designs == Designs::any ? "" : fmt::format("--vma-lock {} ", mmu::to_string(design)),
-               to_text(scheduler.steps()));
+    fmt::print(
+        "{} {}: FAILED in execution {}: {}\n{}schedule: {}\nagain: slat-explore replay {} {}{}\n",
+        info.name, name_of(info, design), executions + 1, what, scheduler.trace(80),
+        to_text(scheduler.steps()), info.name,
+        info.designs == Designs::any ? "" : fmt::format("--vma-lock {} ", mmu::to_string(design)),
+        to_text(scheduler.steps()));
     std::fflush(stdout);
     _exit(1);
   };
@@ -101,6 +104,7 @@ void explore(const ScenarioInfo& info, mmu::VmaLockDesign design, Scheduler& sch
     mmu::rcu::barrier();
     scheduler.end_execution();
     ++executions;
+    if (options.histories) histories.add(scheduler.steps());
     deepest = std::max(deepest, scheduler.steps().size());
     if (!strategy->end(scheduler.steps())) break;
     if (executions >= options.max_executions) {
@@ -119,6 +123,7 @@ void explore(const ScenarioInfo& info, mmu::VmaLockDesign design, Scheduler& sch
     bound += fmt::format(" random, depth {}, seed {}", options.depth, options.seed);
   else
     bound += fmt::format(" with {} preemptions", options.preemptions);
+  if (options.histories) bound += fmt::format(", {} histories", histories.count());
   fmt::print("{:22} {:12} {:9} executions, {:5} steps at most, {}, {:.1f} s\n", info.name,
              name_of(info, design), executions, deepest, bound, seconds());
   std::fflush(stdout);
@@ -133,9 +138,9 @@ int run(const Options& options) {
   std::vector<Run> runs;
   for (const ScenarioInfo& info : all_scenarios()) {
     const std::string name = info.name;
-    if (options.names.empty() ? name.starts_with("self-")
-                              : std::find(options.names.begin(), options.names.end(), name) ==
-                                    options.names.end())
+    if (options.names.empty()
+            ? name.starts_with("self-")
+            : std::find(options.names.begin(), options.names.end(), name) == options.names.end())
       continue;
     for (const mmu::VmaLockDesign design : designs_of(info))
       if (options.designs.empty() || info.designs == Designs::any ||
@@ -176,14 +181,16 @@ int main_of(int argc, char** argv) {
   CLI::App app("Explores the interleavings of small scenarios of mmu/.", "slat-explore");
   app.require_subcommand(1);
   auto* const list_command = app.add_subcommand("list", "the scenarios and their designs");
-  auto* const run_command = app.add_subcommand(
-      "run", "explores; exit code 1 and a schedule if something fails");
+  auto* const run_command =
+      app.add_subcommand("run", "explores; exit code 1 and a schedule if something fails");
   auto* const replay_command = app.add_subcommand("replay", "runs one schedule again");
   run_command->add_option("NAME", options.names, "scenarios; none: all but self-*");
   run_command->add_option("--preemptions", options.preemptions, "at most so many each")
       ->capture_default_str();
   run_command->add_flag("--no-reduction", options.no_reduction,
                         "both orders of steps that commute, too");
+  run_command->add_flag("--histories", options.histories,
+                        "counts what single threads saw: the reduction must lose none");
   run_command->add_option("--random", options.random, "so many at random instead of all in turn");
   run_command->add_option("--seed", options.seed, "of --random")->capture_default_str();
   run_command->add_option("--depth", options.depth, "of --random: changes of priority and one")

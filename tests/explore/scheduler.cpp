@@ -134,8 +134,8 @@ unsigned Scheduler::decide() {
   }
   if (steps_.size() >= step_limit_)
     fail(fmt::format("no progress: more than {} steps", step_limit_));
-  const unsigned chosen = strategy_->choose(
-      {steps_.size(), set, steps_.empty() ? -1 : int(steps_.back().thread)});
+  const unsigned chosen =
+      strategy_->choose({steps_.size(), set, steps_.empty() ? -1 : int(steps_.back().thread)});
   Worker& worker = *workers_[chosen];
   worker.yielded = false;
   if (worker.pending.access == Access::write)
@@ -170,7 +170,7 @@ void Scheduler::wait_word(const void* word, std::uint32_t value) {
   if (static_cast<const std::atomic<std::uint32_t>*>(word)->load() != value) return;
   Worker& me = *workers_[self.id];
   me.waits_on = word;
-  point({word, "futex woken", Access::read, Kind::resume, is_woken, &me, 1, {}});
+  point({word, "futex woken", Access::none, Kind::resume, is_woken, &me, 1, {}});
 }
 
 void Scheduler::wake_word(const void* word) {
@@ -185,7 +185,7 @@ void Scheduler::wait_condition(const void* condition, std::unique_lock<NativeMut
   Worker& me = *workers_[self.id];
   me.waits_on = condition;
   lock.unlock();
-  point({condition, "condition woken", Access::read, Kind::resume, is_woken, &me, 1, {}});
+  point({condition, "condition woken", Access::none, Kind::resume, is_woken, &me, 1, {}});
   lock.lock();
 }
 

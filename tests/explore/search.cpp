@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <unordered_map>
 
 namespace slat::explore {
 
@@ -55,10 +56,11 @@ void DepthFirst::compare(const std::vector<Step>& steps) const {
     const Operation& then = before_[i].operation;
     const Operation& now = steps[i].operation;
     if (std::string_view(then.name) != now.name || then.where.line() != now.where.line())
-      give_up(fmt::format("the scenario is not deterministic: step {} was {} ({}:{}), and now is {} "
-                          "({}:{})",
-                          i, then.name, then.where.file_name(), then.where.line(), now.name,
-                          now.where.file_name(), now.where.line()));
+      give_up(
+          fmt::format("the scenario is not deterministic: step {} was {} ({}:{}), and now is {} "
+                      "({}:{})",
+                      i, then.name, then.where.file_name(), then.where.line(), now.name,
+                      now.where.file_name(), now.where.line()));
   }
 }
 
@@ -94,33 +96,37 @@ void join(Clock& clock, const Clock& other) {
   for (unsigned i = 0; i < max_threads; ++i) clock[i] = std::max(clock[i], other[i]);
 }
 
-/// A step, by its place in the execution and in its thread; from 1.
-struct Place {
-  std::uint32_t step = 0;
-  std::uint32_t count = 0;
-};
+/// The last step of a kind on an object, by its place in the execution from 1; 0: none.
+using Last = std::array<std::uint32_t, max_threads>;
 
 /// What has been done to an object.
 struct History {
   Clock after_writes{}; // and all that came before them
   Clock after_reads{};
-  std::array<Place, max_threads> reads{}; // the last ones, without releases
-  std::array<Place, max_threads> writes{};
-  std::array<Place, max_threads> releases{};
+  Last reads{}; // without releases
+  Last writes{};
+  Last releases{};
+};
+
+/// What find_races() notes of a step.
+struct Place {
+  std::uint32_t count = 0;    // of its thread's steps, from 1
+  std::uint32_t block = 0;    // where the thread began to run without interruption
+  std::uint32_t previous = 0; // of the same kind on the same object by the same thread, as in Last
 };
 
 } // namespace
 
 void DepthFirst::find_races(const std::vector<Step>& steps) {
   static std::unordered_map<const void*, History> histories; // kept for its buckets
+  static std::vector<Place> places;
   histories.clear();
+  places.assign(steps.size(), {});
   std::array<Clock, max_threads> clocks{};
-  std::uint32_t block = 0; // where the block of steps of one thread begins
-  std::vector<std::uint32_t> blocks(steps.size());
+  std::uint32_t block = 0;
   for (std::uint32_t i = 0; i < steps.size(); ++i) {
     const auto& [thread, operation] = steps[i];
     if (i != 0 && steps[i - 1].thread != thread) block = i;
-    blocks[i] = block;
     Clock& clock = clocks[thread];
     if (operation.object == nullptr || operation.access == Access::none) {
       ++clock[thread];
@@ -130,10 +136,14 @@ void DepthFirst::find_races(const std::vector<Step>& steps) {
     const bool writes = operation.access == Access::write;
     // Those that are repeated have been looked at before.
     if (i >= repeated_ && operation.kind != Kind::resume) {
-      const auto race = [&](const Place& place, unsigned other) {
-        if (place.step == 0 || place.count <= clock[other]) return; // ordered without this object
-        want(place.step - 1, thread);
-        want(blocks[place.step - 1], thread);
+      // All that nothing else orders, not only the last of them: under a bound it may be the first alone that
+      // can still be reversed.
+      const auto race = [&](std::uint32_t last, unsigned other) {
+        for (; last != 0 && places[last - 1].count > clock[other];
+             last = places[last - 1].previous) {
+          want(last - 1, thread);
+          want(places[last - 1].block, thread);
+        }
       };
       for (unsigned other = 0; other < max_threads; ++other) {
         if (other == thread) continue;
@@ -145,8 +155,8 @@ void DepthFirst::find_races(const std::vector<Step>& steps) {
           const auto start = reinterpret_cast<std::uintptr_t>(operation.object);
           for (const auto& [object, part] : histories)
             if (reinterpret_cast<std::uintptr_t>(object) - start < operation.bytes)
-              for (const auto* const places : {&part.reads, &part.writes, &part.releases})
-                race((*places)[other], other);
+              for (const Last* const last : {&part.reads, &part.writes, &part.releases})
+                race((*last)[other], other);
         }
       }
     }
@@ -154,11 +164,11 @@ void DepthFirst::find_races(const std::vector<Step>& steps) {
     if (writes) join(clock, history.after_reads);
     ++clock[thread];
     if (operation.kind == Kind::resume) continue;
-    const Place here{i + 1, clock[thread]};
-    if (operation.kind == Kind::release)
-      history.releases[thread] = here;
-    else
-      (writes ? history.writes : history.reads)[thread] = here;
+    Last& last = operation.kind == Kind::release ? history.releases
+                 : writes                        ? history.writes
+                                                 : history.reads;
+    places[i] = {clock[thread], block, last[thread]};
+    last[thread] = i + 1;
     join(writes ? history.after_writes : history.after_reads, clock);
   }
 }
@@ -195,9 +205,36 @@ unsigned Replay::choose(const Choice& choice) {
   if (choice.step >= threads_.size()) return stay(choice);
   const unsigned thread = threads_[choice.step];
   if (thread >= max_threads || (choice.enabled >> thread & 1) == 0)
-    give_up(fmt::format("the schedule does not fit: thread {} cannot do step {}", thread,
-                        choice.step));
+    give_up(
+        fmt::format("the schedule does not fit: thread {} cannot do step {}", thread, choice.step));
   return thread;
+}
+
+// ---- what was seen
+
+void Histories::add(const std::vector<Step>& steps) {
+  const auto mix = [](std::uint64_t hash, std::uint64_t more) {
+    return (hash ^ more) * 0x9e3779b97f4a7c15 + (hash >> 29);
+  };
+
+  struct Write {
+    std::uint64_t thread = max_threads;
+    std::uint64_t count = 0;
+  };
+
+  std::unordered_map<const void*, Write> writes;
+  std::array<std::uint64_t, max_threads> hashes{};
+  std::array<std::uint64_t, max_threads> counts{};
+  for (const auto& [thread, operation] : steps) {
+    if (operation.kind == Kind::resume || operation.object == nullptr) continue;
+    Write& write = writes[operation.object];
+    std::uint64_t& hash = hashes[thread];
+    hash = mix(mix(mix(hash, operation.where.line()), write.thread), write.count);
+    ++counts[thread];
+    if (operation.access == Access::write) write = {thread, counts[thread]};
+  }
+  for (unsigned thread = 0; thread < max_threads; ++thread)
+    seen_.insert(mix(hashes[thread], thread));
 }
 
 std::string to_text(const std::vector<Step>& steps) {
@@ -217,8 +254,7 @@ std::vector<unsigned> from_text(const std::string& text) {
     unsigned thread = 0;
     unsigned count = 0;
     int used = 0;
-    if (std::sscanf(text.c_str() + at, "%ux%u%n", &thread, &count, &used) != 2 ||
-        count > 1000000)
+    if (std::sscanf(text.c_str() + at, "%ux%u%n", &thread, &count, &used) != 2 || count > 1000000)
       return {};
     threads.insert(threads.end(), count, thread);
     at += std::size_t(used);

@@ -17,7 +17,7 @@
 #include <array>
 #include <cstdint>
 #include <random>
-#include <unordered_map>
+#include <unordered_set>
 
 namespace slat::explore {
 
@@ -31,6 +31,7 @@ class DepthFirst final : public Strategy {
   explicit DepthFirst(const Options& options) : options_(options) {}
 
   void begin() override {}
+
   unsigned choose(const Choice& choice) override;
   bool end(const std::vector<Step>& steps) override;
 
@@ -54,9 +55,9 @@ class DepthFirst final : public Strategy {
   void want(std::size_t step, unsigned thread);
 
   const Options options_;
-  std::vector<Node> nodes_;    // of the execution under way, or to be repeated
-  std::size_t repeated_ = 0;   // of them are from the one before
-  std::vector<Step> before_;   // the execution before
+  std::vector<Node> nodes_;  // of the execution under way, or to be repeated
+  std::size_t repeated_ = 0; // of them are from the one before
+  std::vector<Step> before_; // the execution before
 };
 
 /// Random priorities, lowered at `depth` - 1 random steps (Burckhardt et al., "A randomized scheduler with
@@ -90,11 +91,26 @@ class Replay final : public Strategy {
   explicit Replay(std::vector<unsigned> threads) : threads_(std::move(threads)) {}
 
   void begin() override {}
+
   unsigned choose(const Choice& choice) override;
+
   bool end(const std::vector<Step>&) override { return false; }
 
  private:
   const std::vector<unsigned> threads_;
+};
+
+/// What threads can have seen: the histories of single threads, each a row of steps with, for each, which write it
+/// came after. Two searches of one scenario and bound that find as many have found the same, if one of them runs
+/// a part of the other's executions: that is how the reduction is checked.
+class Histories {
+ public:
+  void add(const std::vector<Step>& steps);
+
+  [[nodiscard]] std::size_t count() const { return seen_.size(); }
+
+ private:
+  std::unordered_set<std::uint64_t> seen_;
 };
 
 /// A schedule as text: the threads of the steps, in runs: "1x12,0x3".

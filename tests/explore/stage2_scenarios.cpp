@@ -34,8 +34,7 @@ class Vcpu {
 /// Two vCPUs behind a table.
 class Stage2Scenario : public Scenario {
  protected:
-  explicit Stage2Scenario(std::uint64_t limit,
-                          DirtyTracking tracking = DirtyTracking::dirty_bits) {
+  explicit Stage2Scenario(std::uint64_t limit, DirtyTracking tracking = DirtyTracking::dirty_bits) {
     flusher_.add(vcpus_[0].flush);
     flusher_.add(vcpus_[1].flush);
     auto made = Table::create({.limit = limit, .levels = 4, .tracking = tracking}, flusher_);
@@ -56,7 +55,9 @@ class FaultFaultZap final : public Stage2Scenario {
   explicit FaultFaultZap(VmaLockDesign design)
       : Stage2Scenario(page_size), world_(design, 1),
         mmu_(*table_, world_.mm->notifiers().sequence(),
-             {{.guest = 0, .start = world_.at(0), .end = world_.at(1),
+             {{.guest = 0,
+               .start = world_.at(0),
+               .end = world_.at(1),
                .host = reinterpret_cast<std::uint64_t>(world_.backing->host_view(0))}}) {
     require(world_.mm->notifiers().register_notifier(mmu_).has_value(), "no notifier");
   }
@@ -107,7 +108,9 @@ class TableScenario : public Stage2Scenario {
  protected:
   using Stage2Scenario::Stage2Scenario;
 
-  static constexpr std::uint64_t host_of(std::uint64_t page) { return 0x100'0000'0000 + page * huge; }
+  static constexpr std::uint64_t host_of(std::uint64_t page) {
+    return 0x100'0000'0000 + page * huge;
+  }
 
   /// A fault on `address`, which the host page `current_` is behind; none once that is 0.
   void fault(std::uint64_t address, bool once = false) {
@@ -115,10 +118,12 @@ class TableScenario : public Stage2Scenario {
       const std::uint64_t snapshot = sequence_.snapshot();
       const std::uint64_t page = current_.load();
       if (page == 0) return;
-      const MapOutcome outcome =
-          table_->map({.address = address, .host = host_of(page) + address, .hva = address,
-                       .allowed = {true, true, true}, .write = true},
-                      sequence_, snapshot);
+      const MapOutcome outcome = table_->map({.address = address,
+                                              .host = host_of(page) + address,
+                                              .hva = address,
+                                              .allowed = {true, true, true},
+                                              .write = true},
+                                             sequence_, snapshot);
       if (outcome == MapOutcome::installed || outcome == MapOutcome::present || once) return;
       if (outcome == MapOutcome::in_progress)
         sequence_.wait(address, address + page_size);
@@ -178,8 +183,12 @@ class InstallInvalidators final : public TableScenario {
 class SplitFaultZap final : public TableScenario {
  public:
   SplitFaultZap() : TableScenario(huge) {
-    require(table_->map({.address = 0, .host = host_of(1), .hva = 0, .allowed = {true, true, true},
-                         .write = true, .max_level = 2},
+    require(table_->map({.address = 0,
+                         .host = host_of(1),
+                         .hva = 0,
+                         .allowed = {true, true, true},
+                         .write = true,
+                         .max_level = 2},
                         sequence_, sequence_.snapshot()) == MapOutcome::installed,
             "a huge leaf cannot be had");
   }
@@ -217,10 +226,9 @@ class DirtyWrite : public Stage2Scenario {
 
  protected:
   void map() {
-    const MapOutcome outcome =
-        table_->map({.address = 0, .host = page_size, .hva = 0, .allowed = {true, true, true},
-                     .write = true},
-                    sequence_, sequence_.snapshot());
+    const MapOutcome outcome = table_->map(
+        {.address = 0, .host = page_size, .hva = 0, .allowed = {true, true, true}, .write = true},
+        sequence_, sequence_.snapshot());
     require(outcome == MapOutcome::installed || outcome == MapOutcome::present, "cannot be mapped");
   }
 

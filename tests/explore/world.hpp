@@ -115,8 +115,7 @@ class RecordingMmu final : public SecondaryMmu, public TlbFlusher, public Notifi
     return (address - start_) >> page_shift;
   }
 
-  template <class Function>
-  void each(std::uintptr_t start, std::uintptr_t end, Function function) {
+  template <class Function> void each(std::uintptr_t start, std::uintptr_t end, Function function) {
     for (std::uint64_t page = 0; page < most_pages; ++page)
       if (const std::uintptr_t at = start_ + (page << page_shift); start <= at && at < end)
         function(page);
@@ -143,8 +142,8 @@ class World {
       : start(view_of(n)) {
     auto owned = std::make_unique<NumberingSource>(source_sleeps);
     source = owned.get();
-    auto made = Backing::create("slat-explore", RecordingMmu::most_pages << page_shift,
-                                std::move(owned));
+    auto made =
+        Backing::create("slat-explore", RecordingMmu::most_pages << page_shift, std::move(owned));
     require(made.has_value(), "no backing");
     backing = *made;
     auto space = AddressSpace::create({.vma_lock = design}, counters);

@@ -22,7 +22,7 @@ enum class Kind : std::uint8_t {
   plain,
   blocking, // enabled by other threads' releases
   release,  // never enabled together with what it enables
-  resume,   // goes on after a wait: comes after what it waited for, and races with nothing
+  resume, // goes on after a wait; races with nothing. With an object: comes after all that was done to it
 };
 
 /// What a thread does next.
@@ -229,14 +229,23 @@ class GracePeriods {
   [[nodiscard]] unsigned read_lock(unsigned = 0);
   void read_unlock(unsigned section, unsigned = 0);
   void synchronize();
+
   [[nodiscard]] std::uint32_t readers() const { return std::uint32_t(sections_.size()); }
 
  private:
   struct Wait; // one grace period
 
-  std::vector<unsigned> sections_; // by the number that they began with, ascending
+  struct Section {
+    unsigned number;
+    unsigned grace_periods; // begun before it
+  };
+
+  std::vector<Section> sections_; // ascending
   unsigned next_ = 0;
-  char ends_ = 0; // its address stands for the ends of sections
+  unsigned grace_periods_ = 0;
+  // Addresses that stand for the ends of sections that began between one grace period and the next: a later
+  // one comes after them, and after no others.
+  char ends_[64]{};
 };
 
 /// RCU's domain.
