@@ -143,6 +143,13 @@ void DepthFirst::find_races(const std::vector<Step>& steps) {
              last = places[last - 1].previous) {
           want(last - 1, thread);
           want(places[last - 1].block, thread);
+          // Inside of a lock's section this thread would come to a stop here, and the switch back be free.
+          if (operation.kind != Kind::blocking) continue;
+          for (std::uint32_t at = last; at < i; ++at) {
+            if (steps[at].thread != other) continue;
+            want(at, thread);
+            if (steps[at].operation.object == operation.object) break;
+          }
         }
       };
       for (unsigned other = 0; other < max_threads; ++other) {
