@@ -31,12 +31,11 @@ class Vcpu {
   VcpuFlush flush;
 };
 
-/// Two vCPUs behind a table.
+/// A vCPU behind a table.
 class Stage2Scenario : public Scenario {
  protected:
   explicit Stage2Scenario(std::uint64_t limit, DirtyTracking tracking = DirtyTracking::dirty_bits) {
-    flusher_.add(vcpus_[0].flush);
-    flusher_.add(vcpus_[1].flush);
+    flusher_.add(vcpu_.flush);
     auto made = Table::create({.limit = limit, .levels = 4, .tracking = tracking}, flusher_);
     require(made.has_value(), "no table");
     table_ = std::move(*made);
@@ -44,12 +43,12 @@ class Stage2Scenario : public Scenario {
 
   void check_table_itself() { require(check_table(*table_).has_value(), "the table is damaged"); }
 
-  Vcpu vcpus_[2];
+  Vcpu vcpu_;
   VcpuFlusher flusher_;
   std::unique_ptr<Table> table_;
 };
 
-/// Faults of two vCPUs through all of the fault path, beside a discard.
+/// Two faults through all of the fault path, and an access by what they install, beside a discard.
 class FaultFaultZap final : public Stage2Scenario {
  public:
   explicit FaultFaultZap(VmaLockDesign design)
@@ -65,7 +64,11 @@ class FaultFaultZap final : public Stage2Scenario {
   ~FaultFaultZap() override { world_.mm->notifiers().unregister_notifier(mmu_); }
 
   std::vector<std::function<void()>> bodies() override {
-    return {[this] { run(vcpus_[0]); }, [this] { run(vcpus_[1]); },
+    return {[this] {
+              fault();
+              use();
+            },
+            [this] { fault(); },
             [this] {
               require(world_.mm->advise(world_.at(0), page_size, Advice::remove).has_value(),
                       "a discard failed");
@@ -81,22 +84,21 @@ class FaultFaultZap final : public Stage2Scenario {
   }
 
  private:
-  /// One instruction: faults until its access succeeds. Three tries are enough to meet everything.
-  void run(Vcpu& vcpu) {
+  void fault() {
+    const FaultResult result =
+        handle_mm_fault(*world_.mm,
+                        {.address = world_.at(0), .access = vm_read | vm_write, .mmu = &mmu_})
+            .result;
+    require(result == FaultResult::done, "a fault went wrong");
+  }
+
+  void use() {
     PageWord& word = world_.backing->word(0);
-    for (int tries = 0; tries < 3; ++tries) {
-      const bool done = vcpu.access(*table_, 0, true, [&](const Translation&) {
-        visible(&word, Access::read, "guest writes", std::source_location::current());
-        const Unexplored at_once;
-        require(word.read().state() == PageState::present, "a vCPU uses a freed page (I20, I36)");
-      });
-      if (done) return;
-      const FaultResult result =
-          handle_mm_fault(*world_.mm,
-                          {.address = world_.at(0), .access = vm_read | vm_write, .mmu = &mmu_})
-              .result;
-      require(result == FaultResult::done, "a fault went wrong");
-    }
+    vcpu_.access(*table_, 0, true, [&](const Translation&) {
+      visible(&word, Access::read, "guest writes", std::source_location::current());
+      const Unexplored at_once;
+      require(word.read().state() == PageState::present, "a vCPU uses a freed page (I20, I36)");
+    });
   }
 
   World world_;
@@ -132,8 +134,8 @@ class TableScenario : public Stage2Scenario {
     }
   }
 
-  void use(Vcpu& vcpu, std::uint64_t address) {
-    vcpu.access(*table_, address, true, [&](const Translation& found) {
+  void use(std::uint64_t address) {
+    vcpu_.access(*table_, address, true, [&](const Translation& found) {
       const std::uint64_t page = (found.host - host_of(0)) / huge;
       require(found.host == host_of(page) + address, "a translation leads elsewhere (I33)");
       visible(&freed_[page], Access::read, "guest access", std::source_location::current());
@@ -170,10 +172,25 @@ class InstallInvalidators final : public TableScenario {
   std::vector<std::function<void()>> bodies() override {
     return {[this] {
               fault(0, true);
-              use(vcpus_[0], 0);
+              use(0);
             },
-            [this] { fault(0, true); }, [this] { invalidate(0, page_size, 2); },
-            [this] { invalidate(0, page_size, 3); }};
+            [this] { invalidate(0, page_size, 2); }, [this] { invalidate(0, page_size, 3); }};
+  }
+
+  void check() override { check_mapping(0); }
+};
+
+/// The second fault may find the entry empty again while the first is between its two phases (I29).
+class InstallInstall final : public TableScenario {
+ public:
+  InstallInstall() : TableScenario(page_size) {}
+
+  std::vector<std::function<void()>> bodies() override {
+    return {[this] {
+              fault(0, true);
+              use(0);
+            },
+            [this] { fault(0, true); }, [this] { invalidate(0, page_size, 2); }};
   }
 
   void check() override { check_mapping(0); }
@@ -196,9 +213,9 @@ class SplitFaultZap final : public TableScenario {
   std::vector<std::function<void()>> bodies() override {
     return {[this] { require(table_->split_range(0, page_size).has_value(), "no split"); },
             [this] {
-              use(vcpus_[0], 0);
+              use(0);
               fault(0);
-              use(vcpus_[0], 0);
+              use(0);
             },
             [this] { invalidate(0, page_size, 0); }};
   }
@@ -236,7 +253,7 @@ class DirtyWrite : public Stage2Scenario {
   void guest() {
     std::optional<Translation> tlb;
     const auto drop = [&] { tlb.reset(); };
-    VcpuFlush& flush = vcpus_[0].flush;
+    VcpuFlush& flush = vcpu_.flush;
     flush.enter(drop);
     for (int value = 1; value <= 3; ++value) {
       while (!tlb) {
@@ -280,15 +297,14 @@ class DirtyZap final : public DirtyWrite {
   DirtyZap() : DirtyWrite(DirtyTracking::dirty_bits) {}
 
   std::vector<std::function<void()>> bodies() override {
-    return {[this] {
-              vcpus_[0].access(*table_, 0, true, [&](const Translation&) { memory_.store(1); });
-            },
-            [this] { copy(); },
-            [this] {
-              sequence_.begin(0, page_size);
-              table_->zap_range(0, page_size);
-              sequence_.end(0, page_size);
-            }};
+    return {
+        [this] { vcpu_.access(*table_, 0, true, [&](const Translation&) { memory_.store(1); }); },
+        [this] { copy(); },
+        [this] {
+          sequence_.begin(0, page_size);
+          table_->zap_range(0, page_size);
+          sequence_.end(0, page_size);
+        }};
   }
 };
 
@@ -297,6 +313,8 @@ constexpr ScenarioInfo scenarios[] = {
      make_scenario<FaultFaultZap>},
     {"install-invalidators", "two-phase install x two invalidators", Designs::any,
      make_scenario<InstallInvalidators>},
+    {"install-install", "two-phase install x another x invalidator", Designs::any,
+     make_scenario<InstallInstall>},
     {"split-fault-zap", "split x fault x zap", Designs::any, make_scenario<SplitFaultZap>},
     {"dirty-write", "dirty log read x write by a TLB", Designs::any, make_scenario<DirtyBits>},
     {"dirty-write-protect", "the same by write protection", Designs::any,
