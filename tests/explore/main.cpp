@@ -86,7 +86,7 @@ void explore(const ScenarioInfo& info, mmu::VmaLockDesign design, Scheduler& sch
   scheduler.on_failure = [&](const std::string& what) {
     fmt::print(
         "{} {}: FAILED in execution {}: {}\n{}schedule: {}\nagain: slat-explore replay {} {}{}\n",
-        info.name, name_of(info, design), executions + 1, what, scheduler.trace(80),
+        info.name, name_of(info, design), executions + 1, what, scheduler.trace(40),
         to_text(scheduler.steps()), info.name,
         info.designs == Designs::any ? "" : fmt::format("--vma-lock {} ", mmu::to_string(design)),
         to_text(scheduler.steps()));

@@ -19,7 +19,7 @@ slat_explore_mutant(I23_unregister_does_not_wait FILE mmu/notifier.cpp SOURCES m
   FROM1 [[  srcu_.synchronize(); // the last range or aging call that saw the old list is over
 ]] TO1 "")
 slat_explore_mutant(I19_register_does_not_wait_for_ranges FILE mmu/notifier.cpp SOURCES mmu/notifier.cpp
-  SCENARIO register-range BY "start"
+  SCENARIO register-range BY "missed"
   FROM1 [[    while (ranges_ != 0) gate.wait(gate_changed_);
 ]] TO1 "")
 slat_explore_mutant(I01_vma_of_another_mm_is_locked FILE mmu/vma_lock/vma_refcount.hpp
@@ -70,3 +70,26 @@ slat_explore_mutant(I26_range_does_not_wait_for_pins FILE mmu/translation_cache.
   SCENARIO dma-discard DESIGN vma-refcount BY "pinned page was freed"
   FROM1 [[  if (!drain(range.start, range.end, range.blockable)) return false;
 ]] TO1 "")
+slat_explore_mutant(I05_vma_put_without_a_pin FILE mmu/vma_lock/vma_refcount.hpp
+  SOURCES mmu/address_space.cpp mmu/fault.cpp
+  SCENARIO lookup-other-ends DESIGN vma-refcount PREEMPTIONS 5 BY "freed"
+  FROM1 [[      owner->grab();
+      vma_end_read();
+      if (owner->drop()) free_mm(owner);]] TO1 [[      vma_end_read();
+      if (false) free_mm(owner);]])
+slat_explore_mutant(I40_page_filled_twice FILE mmu/page_word.hpp SOURCES mmu/fault.cpp
+  SCENARIO fault-fault-remove DESIGN vma-refcount BY "."
+  FROM1 [[      if (word_.compare_exchange_weak(old, filling, std::memory_order_acquire,
+                                      std::memory_order_relaxed))
+        return FillClaim::claimed;]]
+  TO1 [[      word_.store(filling, std::memory_order_relaxed);
+      return FillClaim::claimed;]])
+slat_explore_mutant(page_word_nobody_is_woken FILE mmu/page_word.hpp SOURCES mmu/fault.cpp mmu/address_space.cpp
+  mmu/address_space_advise.cpp mmu/mmu_gather.cpp
+  SCENARIO fault-fault-remove DESIGN vma-refcount BY "deadlock"
+  FROM1 [[    if (PageBits(old).has(PageBits::waiters)) A::wake_all(word_);
+  }
+
+  /// One round]] TO1 [[  }
+
+  /// One round]])

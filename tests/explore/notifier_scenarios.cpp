@@ -10,19 +10,25 @@ namespace {
 using namespace mmu;
 
 constexpr NotifierRange one_page{0x1000, 0x2000, InvalidateEvent::zap};
-constexpr NotifierRange other_page{0x3000, 0x4000, InvalidateEvent::zap};
+constexpr NotifierRange outer_range{0x3000, 0x5000, InvalidateEvent::unmap};
+constexpr NotifierRange inner_range{0x3000, 0x4000,
+                                    InvalidateEvent::protect}; // always inside of that
 
 /// Counts, and knows whether it may be called.
 class Subscriber final : public Notifier {
  public:
-  bool invalidate_range_start(const NotifierRange&) override {
+  bool invalidate_range_start(const NotifierRange& range) override {
     in_callback();
     ++started_;
+    if (range.event == outer_range.event) in_outer_ = true;
+    require(range.event != inner_range.event || in_outer_,
+            "told of a range inside of one that it has missed (I19)");
     return true;
   }
 
-  void invalidate_range_end(const NotifierRange&) override {
+  void invalidate_range_end(const NotifierRange& range) override {
     in_callback();
+    if (range.event == outer_range.event) in_outer_ = false;
     require(started_ > 0, "an end without its start (I18)");
     --started_;
   }
@@ -43,6 +49,7 @@ class Subscriber final : public Notifier {
   }
 
   bool gone_ = false;
+  bool in_outer_ = false;
   int started_ = 0;
 };
 
@@ -91,8 +98,8 @@ class RegisterRange final : public Chain {
   std::vector<std::function<void()>> bodies() override {
     return {[this] { range(one_page); }, [this] { join(comes_and_goes_); },
             [this] {
-              auto outer = chain_.invalidate_range(other_page);
-              range(one_page); // nested: must not queue up behind the registration
+              auto outer = chain_.invalidate_range(outer_range);
+              range(inner_range); // must not queue up behind the registration
             }};
   }
 

@@ -4,6 +4,7 @@
 #include "mmu/thread_slot.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <fmt/format.h>
@@ -242,11 +243,20 @@ std::string Scheduler::trace(std::size_t most) const {
     }
     return text;
   };
+  // The last ones of all, and the last ones of each thread.
+  std::vector<std::size_t> shown;
+  std::array<std::size_t, max_threads> of_thread{};
+  for (std::size_t i = steps_.size(); i-- > 0;)
+    if (steps_.size() - i <= most || ++of_thread[steps_[i].thread] <= most / 4) shown.push_back(i);
   std::string text;
-  const std::size_t first = steps_.size() > most ? steps_.size() - most : 0;
-  for (std::size_t i = first; i < steps_.size(); ++i)
+  std::size_t next = 0;
+  for (; !shown.empty(); shown.pop_back()) {
+    const std::size_t i = shown.back();
+    if (i != next) text += "    ...\n";
     text += fmt::format("  {:5}  thread {}  {}\n", i, steps_[i].thread, line(steps_[i].operation));
-  for (unsigned id = 0; id < workers_.size(); ++id)
+    next = i + 1;
+  }
+  for (unsigned id = 0; id < workers_.size() && workers_[id]->body != nullptr; ++id)
     text += fmt::format("  next   thread {}  {}\n", id,
                         workers_[id]->finished ? "has finished" : line(workers_[id]->pending));
   return text;

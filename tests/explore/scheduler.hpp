@@ -96,7 +96,7 @@ class Scheduler {
 
   /// An object by a number in order of first use: "#7".
   [[nodiscard]] std::string name_of(const void* object) const;
-  /// The steps done last, and what each thread is about to do.
+  /// The steps done last, by all and by each thread, and what each is about to do.
   [[nodiscard]] std::string trace(std::size_t most) const;
 
  private:
