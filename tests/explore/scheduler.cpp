@@ -9,6 +9,8 @@
 #include <cstring>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <pthread.h>
+#include <sched.h>
 #include <utility>
 
 namespace slat::explore {
@@ -96,9 +98,19 @@ void Scheduler::run(const std::vector<std::function<void()>>& bodies, Strategy& 
     worker.yielded = false;
     worker.finished = false;
   }
+  if (runs_++ % 256 == 0) gather();
   strategy.begin();
   workers_[next()]->turn.release();
   all_finished_.acquire();
+}
+
+void Scheduler::gather() {
+  cpu_set_t cpu;
+  CPU_ZERO(&cpu);
+  CPU_SET(unsigned(sched_getcpu()), &cpu);
+  for (const auto& worker : workers_)
+    (void)pthread_setaffinity_np(worker->thread.native_handle(), sizeof cpu,
+                                 &cpu); // only for speed
 }
 
 void Scheduler::end_execution() {

@@ -115,6 +115,9 @@ class Scheduler {
   };
 
   void work(unsigned id);
+  /// All workers to the CPU that the caller is on: only one of them runs, and what it takes out of the address
+  /// space no other CPU then has to forget. Half the time; nothing depends on it.
+  void gather();
   /// Chooses who goes on, and notes the step. max_threads: nobody, all have finished.
   unsigned next();
   unsigned decide();
@@ -127,6 +130,7 @@ class Scheduler {
   bool stopping_ = false;
   Strategy* strategy_ = nullptr;
   std::size_t step_limit_ = 0;
+  std::uint64_t runs_ = 0;
   std::vector<Step> steps_;
   std::vector<Block> retired_;
 };
