@@ -127,9 +127,7 @@ struct StdAtomics {
         &word, static_cast<std::uint32_t>(value)); // little endian: the low half comes first
   }
 
-  template <class T> static void wake_all(const atomic<T>& word) {
-    detail::futex_wake_all(&word);
-  }
+  template <class T> static void wake_all(const atomic<T>& word) { detail::futex_wake_all(&word); }
 
 #ifdef SLAT_CHECKED
   static void on_page_lock() { ++page_locks_held(); }

@@ -100,8 +100,7 @@ class SLAT_SCOPED_CAPABILITY MutexGuard {
   }
 
   /// The same until `deadline` at the latest; false once it has passed.
-  template <class TimePoint>
-  bool wait_until(ConditionVariable& condition, TimePoint deadline) {
+  template <class TimePoint> bool wait_until(ConditionVariable& condition, TimePoint deadline) {
     might_sleep();
     Native native(*mutex_);
     return condition.wait_until(native.lock, deadline) == std::cv_status::no_timeout;

@@ -135,7 +135,8 @@ class TranslationCache final : public Notifier {
   struct Block {
     static constexpr unsigned size = 32;
     std::array<PinRecord, size> records;
-    StdAtomics::atomic<Block*> next{nullptr}; // release where it is added pairs with walkers' acquire
+    StdAtomics::atomic<Block*> next{
+        nullptr}; // release where it is added pairs with walkers' acquire
   };
 
   Outcome attempt(const Request& request, Pin& pin);

@@ -40,3 +40,7 @@ slat_explore_check(dirty-write-protect PREEMPTIONS 4)
 slat_explore_check(dirty-zap PREEMPTIONS 3)
 slat_explore_check(dma-discard PREEMPTIONS 3 DESIGNS ${each})
 slat_explore_check(dma-unmap PREEMPTIONS 4 DESIGNS ${each})
+
+# Beyond the bounds: some executions of each, at random.
+add_test(NAME explore.random COMMAND slat-explore run --random 300 --depth 6)
+set_tests_properties(explore.random PROPERTIES LABELS explore TIMEOUT 120)

@@ -32,8 +32,9 @@ struct Options {
 
 std::vector<ScenarioInfo> all_scenarios() {
   std::vector<ScenarioInfo> all;
-  for (const auto part : {explorer_scenarios(), notifier_scenarios(), fault_scenarios(),
-                          vma_scenarios(), stage2_scenarios(), device_scenarios()})
+  for (const auto part :
+       {explorer_scenarios(), notifier_scenarios(), fault_scenarios(), vma_scenarios(),
+        stage2_scenarios(), dirty_scenarios(), device_scenarios()})
     all.insert(all.end(), part.begin(), part.end());
   return all;
 }

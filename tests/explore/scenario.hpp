@@ -53,6 +53,7 @@ std::span<const ScenarioInfo> notifier_scenarios();
 std::span<const ScenarioInfo> fault_scenarios();
 std::span<const ScenarioInfo> vma_scenarios();
 std::span<const ScenarioInfo> stage2_scenarios();
+std::span<const ScenarioInfo> dirty_scenarios();
 std::span<const ScenarioInfo> device_scenarios();
 
 } // namespace slat::explore

@@ -1,52 +1,13 @@
-// Slat's own stage-2 table: faults, splits, invalidations and the dirty log beside each other.
-#include "world.hpp"
+// Slat's own stage-2 table: faults, splits and invalidations beside each other.
+#include "stage2_world.hpp"
 
-#include "mmu/stage2/checker.hpp"
-#include "mmu/stage2/ept_format.hpp"
 #include "mmu/stage2/stage2_mmu.hpp"
-#include "mmu/stage2/stage2_reshape.hpp"
-#include "mmu/stage2/vcpu_flush.hpp"
 
 namespace slat::explore {
 
 namespace {
 
-using namespace mmu::stage2;
-using Table = Stage2Table<EptFormat>;
-
 constexpr std::uint64_t huge = EptFormat::span(2);
-
-/// A vCPU: what it translates it uses before it polls or leaves (I36).
-class Vcpu {
- public:
-  /// Translates, then calls `use(translation)`; false if there is none.
-  template <class Use> bool access(Table& table, std::uint64_t address, bool write, Use use) {
-    flush.enter([] {});
-    const auto found = table.access(address, write);
-    if (found) use(*found);
-    flush.leave();
-    return found.has_value();
-  }
-
-  VcpuFlush flush;
-};
-
-/// A vCPU behind a table.
-class Stage2Scenario : public Scenario {
- protected:
-  explicit Stage2Scenario(std::uint64_t limit, DirtyTracking tracking = DirtyTracking::dirty_bits) {
-    flusher_.add(vcpu_.flush);
-    auto made = Table::create({.limit = limit, .levels = 4, .tracking = tracking}, flusher_);
-    require(made.has_value(), "no table");
-    table_ = std::move(*made);
-  }
-
-  void check_table_itself() { require(check_table(*table_).has_value(), "the table is damaged"); }
-
-  Vcpu vcpu_;
-  VcpuFlusher flusher_;
-  std::unique_ptr<Table> table_;
-};
 
 /// Two faults through all of the fault path, and an access by what they install, beside a discard.
 class FaultFaultZap final : public Stage2Scenario {
@@ -226,88 +187,6 @@ class SplitFaultZap final : public TableScenario {
   }
 };
 
-/// A vCPU writes by way of a TLB while somebody copies what the dirty log tells (I31, I32).
-class DirtyWrite : public Stage2Scenario {
- public:
-  explicit DirtyWrite(DirtyTracking tracking) : Stage2Scenario(64 * page_size, tracking) { map(); }
-
-  std::vector<std::function<void()>> bodies() override {
-    return {[this] { guest(); }, [this] { copy(); }};
-  }
-
-  void check() override {
-    copy();
-    require(copied_ == memory_.load(), "a write is in no reading of the dirty log (I32)");
-    check_table_itself();
-  }
-
- protected:
-  void map() {
-    const MapOutcome outcome = table_->map(
-        {.address = 0, .host = page_size, .hva = 0, .allowed = {true, true, true}, .write = true},
-        sequence_, sequence_.snapshot());
-    require(outcome == MapOutcome::installed || outcome == MapOutcome::present, "cannot be mapped");
-  }
-
-  /// Three writes by one translation, if it was dirty, which a TLB keeps; a new one after each flush.
-  void guest() {
-    std::optional<Translation> tlb;
-    const auto drop = [&] { tlb.reset(); };
-    VcpuFlush& flush = vcpu_.flush;
-    flush.enter(drop);
-    for (int value = 1; value <= 3; ++value) {
-      while (!tlb) {
-        tlb = table_->access(0, true);
-        if (tlb) break;
-        flush.leave(); // protected for the log
-        map();
-        flush.enter(drop);
-      }
-      memory_.store(value);
-      if (!tlb->dirty) tlb.reset(); // its D bit may have to be set again
-      flush.poll(drop);
-    }
-    flush.leave();
-  }
-
-  void copy() {
-    std::uint64_t bits[1];
-    table_->read_dirty(0, 64 * page_size, bits);
-    if ((bits[0] & 1) != 0) copied_ = memory_.load();
-  }
-
-  InvalidateSeq sequence_;
-  StdAtomics::atomic<int> memory_{0};
-  int copied_ = 0;
-};
-
-class DirtyBits final : public DirtyWrite {
- public:
-  DirtyBits() : DirtyWrite(DirtyTracking::dirty_bits) {}
-};
-
-class DirtyProtect final : public DirtyWrite {
- public:
-  DirtyProtect() : DirtyWrite(DirtyTracking::write_protect) {}
-};
-
-/// The same with a zap of the page, which notes what it takes for the reader.
-class DirtyZap final : public DirtyWrite {
- public:
-  DirtyZap() : DirtyWrite(DirtyTracking::dirty_bits) {}
-
-  std::vector<std::function<void()>> bodies() override {
-    return {
-        [this] { vcpu_.access(*table_, 0, true, [&](const Translation&) { memory_.store(1); }); },
-        [this] { copy(); },
-        [this] {
-          sequence_.begin(0, page_size);
-          table_->zap_range(0, page_size);
-          sequence_.end(0, page_size);
-        }};
-  }
-};
-
 constexpr ScenarioInfo scenarios[] = {
     {"fault-fault-zap", "fault x fault x discard, with a stage-2 table", Designs::each,
      make_scenario<FaultFaultZap>},
@@ -316,10 +195,6 @@ constexpr ScenarioInfo scenarios[] = {
     {"install-install", "two-phase install x another x invalidator", Designs::any,
      make_scenario<InstallInstall>},
     {"split-fault-zap", "split x fault x zap", Designs::any, make_scenario<SplitFaultZap>},
-    {"dirty-write", "dirty log read x write by a TLB", Designs::any, make_scenario<DirtyBits>},
-    {"dirty-write-protect", "the same by write protection", Designs::any,
-     make_scenario<DirtyProtect>},
-    {"dirty-zap", "dirty log read x write x zap", Designs::any, make_scenario<DirtyZap>},
 };
 
 } // namespace
