@@ -60,8 +60,7 @@ Scheduler* running = nullptr;
 
 extern "C" void on_signal(int signal) {
   std::signal(signal, SIG_DFL);
-  if (running != nullptr)
-    running->on_failure(fmt::format("signal {} ({})", signal, strsignal(signal)));
+  if (running != nullptr) running->fail(fmt::format("signal {} ({})", signal, strsignal(signal)));
 }
 
 /// One scenario with one design until the strategy has enough.
@@ -136,8 +135,14 @@ int run(const Options& options) {
     mmu::VmaLockDesign design;
   };
 
+  const std::vector<ScenarioInfo> all = all_scenarios();
+  for (const std::string& name : options.names)
+    if (std::none_of(all.begin(), all.end(), [&](const auto& info) { return name == info.name; })) {
+      fmt::print(stderr, "slat-explore: no scenario '{}': see slat-explore list\n", name);
+      return 64;
+    }
   std::vector<Run> runs;
-  for (const ScenarioInfo& info : all_scenarios()) {
+  for (const ScenarioInfo& info : all) {
     const std::string name = info.name;
     if (options.names.empty()
             ? name.starts_with("self-")
@@ -150,8 +155,7 @@ int run(const Options& options) {
         runs.push_back({info, design});
   }
   if (runs.empty()) {
-    fmt::print(stderr, "slat-explore: no such scenario, or none of that design: see "
-                       "slat-explore list\n");
+    fmt::print(stderr, "slat-explore: no scenario has that design: see slat-explore list\n");
     return 64;
   }
   if (!options.schedule.empty() && (runs.size() != 1 || from_text(options.schedule).empty())) {

@@ -2,11 +2,7 @@
 # replayed.
 slat_explore_mutant(I20_fault_not_checked_under_the_page_lock FILE mmu/fault.cpp SOURCES mmu/fault.cpp
   SCENARIO fault-fault-remove DESIGN vma-refcount BY "installed between|can reach"
-  FROM1 [[if (staleness != Staleness::fresh) {]] TO1 [[if (staleness != Staleness::fresh && !slow) {]]
-  FROM2 [[  FaultResult install() {
-]] TO2 [[  FaultResult install() {
-    const bool slow = true;
-]])
+  FROM1 [[if (staleness != Staleness::fresh) {]] TO1 [[if (staleness != Staleness::fresh && run.count == 0) {]])
 slat_explore_mutant(I20_departure_does_not_wait_for_page_owners FILE mmu/departure.hpp
   SOURCES mmu/address_space.cpp mmu/address_space_advise.cpp
   SCENARIO fault-fault-remove DESIGN vma-refcount BY "installed between|can reach|nobody fills|freed"
