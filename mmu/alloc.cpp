@@ -2,6 +2,10 @@
 
 #include <utility>
 
+#ifdef SLAT_EXPLORE
+#include <slat_explore.hpp>
+#endif
+
 #ifdef SLAT_MIMALLOC
 #include <mimalloc.h>
 #else
@@ -29,6 +33,9 @@ void* allocate(std::size_t bytes, std::size_t alignment) {
 }
 
 void deallocate(void* block) {
+#ifdef SLAT_EXPLORE
+  if (explore::retire(block)) return;
+#endif
 #ifdef SLAT_MIMALLOC
   mi_free(block);
 #else

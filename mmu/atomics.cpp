@@ -21,7 +21,7 @@ namespace {
 #endif
 
 bool register_membarrier() {
-#ifdef SLAT_TSAN
+#if defined(SLAT_TSAN) || defined(SLAT_EXPLORE)
   return false; // TSan models neither, and its interceptors make the rare side slow
 #else
   return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
@@ -45,11 +45,17 @@ void membarrier_or_abort() {
 }
 
 void futex_wait(const void* word, std::uint32_t value) {
+#ifdef SLAT_EXPLORE
+  return explore::wait_word(word, value);
+#endif
   // EAGAIN (the word has changed) and EINTR are the caller's loop's business.
   syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
 }
 
 void futex_wake_all(const void* word) {
+#ifdef SLAT_EXPLORE
+  return explore::wake_word(word);
+#endif
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }
 

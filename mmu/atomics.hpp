@@ -11,6 +11,11 @@
 
 #include <atomic>
 #include <cstdint>
+#include <thread>
+
+#ifdef SLAT_EXPLORE
+#include <slat_explore.hpp> // tests/explore: every access a schedule point
+#endif
 
 namespace slat::mmu {
 
@@ -25,12 +30,41 @@ void futex_wait(const void* word, std::uint32_t value);
 void futex_wake_all(const void* word);
 } // namespace detail
 
+/// Before a loop that waits for other threads without sleeping goes round again. The explorer runs them
+/// first; otherwise nothing.
+inline void before_retry() {
+#ifdef SLAT_EXPLORE
+  explore::yield();
+#endif
+}
+
+/// Says that memory that others may free is read here, where no atomic says so. For the explorer; otherwise
+/// nothing.
+inline void reads_shared([[maybe_unused]] const void* object) {
+#ifdef SLAT_EXPLORE
+  explore::visible(object, explore::Access::read, "read", std::source_location::current());
+#endif
+}
+
+/// std::this_thread::yield().
+inline void yield() {
+  std::this_thread::yield();
+  before_retry();
+}
+
 /// How many page locks this thread holds; kept in checked builds only (I24).
 int& page_locks_held();
 
 struct StdAtomics {
+#ifdef SLAT_EXPLORE
+  template <class T> using atomic = explore::Atomic<T>;
+#else
   template <class T> using atomic = std::atomic<T>;
+#endif
 
+#ifdef SLAT_EXPLORE
+  template <class T> using var = explore::Plain<T>;
+#else
   template <class T> class var {
    public:
     var() = default;
@@ -44,6 +78,7 @@ struct StdAtomics {
    private:
     T value_{};
   };
+#endif
 
   /// Orders everything before it with everything after it, stores before loads included. Each use
   /// names its pair.
@@ -81,20 +116,18 @@ struct StdAtomics {
 
   /// Sleeps while the word's (low) 32 bits equal `value`; may return early, so callers loop. Orders
   /// nothing.
-  static void wait_while(const std::atomic<std::uint32_t>& word, std::uint32_t value) {
+  static void wait_while(const atomic<std::uint32_t>& word, std::uint32_t value) {
     might_sleep();
     detail::futex_wait(&word, value);
   }
 
-  static void wait_while(const std::atomic<std::uint64_t>& word, std::uint64_t value) {
+  static void wait_while(const atomic<std::uint64_t>& word, std::uint64_t value) {
     might_sleep();
     detail::futex_wait(
         &word, static_cast<std::uint32_t>(value)); // little endian: the low half comes first
   }
 
-  template <class T> static void wake_all(const std::atomic<T>& word) {
-    detail::futex_wake_all(&word);
-  }
+  template <class T> static void wake_all(const atomic<T>& word) { detail::futex_wake_all(&word); }
 
 #ifdef SLAT_CHECKED
   static void on_page_lock() { ++page_locks_held(); }

@@ -80,6 +80,7 @@ class Backing {
 
   /// The page's state. `page` < pages().
   [[nodiscard]] PageWord& word(std::uint64_t page) const {
+    reads_shared(this);
     SLAT_ASSERT(page < pages_, "page offset beyond the backing");
     return words_[page];
   }
@@ -114,7 +115,7 @@ class Backing {
   std::atomic<std::uint64_t> resident_{0};
   std::unique_ptr<PageSource> source_;
   PageStore* store_ = nullptr;
-  std::atomic<std::uint64_t> references_{1};
+  StdAtomics::atomic<std::uint64_t> references_{1};
 };
 
 /// A reference as an object, for makers.

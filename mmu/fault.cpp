@@ -301,6 +301,7 @@ template <class D> FaultOutcome AddressSpaceOf<D>::handle_fault(const FaultReque
     const FaultResult result = attempt.run();
     if (result == FaultResult::retry) {
       counters_->add(Counter::fault_retry_count);
+      before_retry();
     } else if (result == FaultResult::wait) {
       counters_->add(Counter::fault_wait_count);
       attempt.wait();

@@ -8,9 +8,13 @@
 
 namespace slat::mmu {
 
-class SLAT_CAPABILITY("mm_lock") MmLock {
+#ifdef SLAT_EXPLORE
+using NativeRwLock = explore::NativeRwLock;
+#else
+/// pthread's, of the kind that prefers writers; std::shared_mutex has no such choice.
+class NativeRwLock {
  public:
-  MmLock() {
+  NativeRwLock() {
     pthread_rwlockattr_t attributes;
     pthread_rwlockattr_init(&attributes);
     // Nobody read-locks it twice on one thread, which this kind forbids.
@@ -19,35 +23,62 @@ class SLAT_CAPABILITY("mm_lock") MmLock {
     pthread_rwlockattr_destroy(&attributes);
   }
 
-  ~MmLock() { pthread_rwlock_destroy(&lock_); }
+  ~NativeRwLock() { pthread_rwlock_destroy(&lock_); }
 
+  NativeRwLock(const NativeRwLock&) = delete;
+  NativeRwLock& operator=(const NativeRwLock&) = delete;
+
+  void lock() { pthread_rwlock_wrlock(&lock_); }
+
+  void lock_shared() { pthread_rwlock_rdlock(&lock_); }
+
+  bool try_lock_shared() { return pthread_rwlock_tryrdlock(&lock_) == 0; }
+
+  void unlock() { pthread_rwlock_unlock(&lock_); }
+
+  void unlock_shared() { pthread_rwlock_unlock(&lock_); }
+
+ private:
+  pthread_rwlock_t lock_;
+};
+#endif
+
+class SLAT_CAPABILITY("mm_lock") MmLock {
+ public:
+  MmLock() = default;
   MmLock(const MmLock&) = delete;
   MmLock& operator=(const MmLock&) = delete;
 
   /// Sleeps. No other lock of mmu/ held.
   void lock() SLAT_ACQUIRE() {
     before();
-    pthread_rwlock_wrlock(&lock_);
+    lock_.lock();
     lock_rank::acquired(this, LockRank::mm_lock);
   }
 
-  void unlock() SLAT_RELEASE() { drop(); }
+  void unlock() SLAT_RELEASE() {
+    lock_rank::released(this);
+    lock_.unlock();
+  }
 
   /// Sleeps while a writer is inside or waits. No other lock of mmu/ held.
   void lock_shared() SLAT_ACQUIRE_SHARED() {
     before();
-    pthread_rwlock_rdlock(&lock_);
+    lock_.lock_shared();
     lock_rank::acquired(this, LockRank::mm_lock);
   }
 
   /// False where a writer is inside or waits. Does not sleep; other locks may be held.
   [[nodiscard]] bool try_lock_shared() SLAT_TRY_ACQUIRE_SHARED(true) {
-    if (pthread_rwlock_tryrdlock(&lock_) != 0) return false;
+    if (!lock_.try_lock_shared()) return false;
     lock_rank::acquired(this, LockRank::mm_lock);
     return true;
   }
 
-  void unlock_shared() SLAT_RELEASE_SHARED() { drop(); }
+  void unlock_shared() SLAT_RELEASE_SHARED() {
+    lock_rank::released(this);
+    lock_.unlock_shared();
+  }
 
  private:
   void before() {
@@ -55,12 +86,7 @@ class SLAT_CAPABILITY("mm_lock") MmLock {
     lock_rank::acquiring(this, LockRank::mm_lock);
   }
 
-  void drop() {
-    lock_rank::released(this);
-    pthread_rwlock_unlock(&lock_);
-  }
-
-  pthread_rwlock_t lock_;
+  NativeRwLock lock_;
 };
 
 class SLAT_SCOPED_CAPABILITY MmReadGuard {

@@ -148,13 +148,13 @@ class NotifierChain {
   InvalidateSeq sequence_;
   Srcu srcu_;
   Mutex mutex_{LockRank::registration}; // serialises registration
-  std::atomic<const Subscribers*> subscribers_{
+  StdAtomics::atomic<const Subscribers*> subscribers_{
       nullptr}; // release where it is replaced pairs with readers' acquire
 
   // Lets a registration wait for a moment without ranges. A thread that is inside a call passes at
   // once: its nested range cannot wait for a registration that waits for the outer one.
   Mutex gate_{LockRank::gate};
-  std::condition_variable gate_changed_;
+  ConditionVariable gate_changed_;
   unsigned ranges_ SLAT_GUARDED_BY(gate_) = 0;
   unsigned registrations_ SLAT_GUARDED_BY(gate_) = 0;
 };

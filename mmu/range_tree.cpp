@@ -71,10 +71,12 @@ void* RangeTreeBase::find(std::uintptr_t address) const {
   const Node* node = root.node();
   if (node == nullptr) return nullptr;
   for (unsigned level = root.level(); level > 0; --level) {
+    reads_shared(node);
     const Inner& inner = as_inner(node);
     node = inner.child[slot_for(inner.last_end, address)];
     if (node == nullptr) return nullptr;
   }
+  reads_shared(node);
   const Leaf& leaf = as_leaf(node);
   // In a large tree leaves come from far away: fetch payload and keys at the same time.
   for (unsigned line = 0; line < leaf_slots; line += 4) __builtin_prefetch(&leaf.slot[line]);

@@ -16,9 +16,9 @@
 // "freed" is RCU's.
 #pragma once
 
+#include "mmu/atomics.hpp"
 #include "mmu/error.hpp"
 
-#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -143,7 +143,7 @@ class RangeTreeBase {
     return root_.load(std::memory_order_acquire); // pairs with commit() and clear()
   }
 
-  std::atomic<Subtree> root_{Subtree()};
+  StdAtomics::atomic<Subtree> root_{Subtree()};
   std::size_t size_ = 0;
   Node* retired_ = nullptr; // what commits replaced and no callback has yet, by Node::chain
   std::size_t retired_count_ = 0;

@@ -34,7 +34,11 @@ void detail::tsan_section_ends() {
 
 void synchronize() {
   might_sleep();
+#ifdef SLAT_EXPLORE
+  explore::rcu().synchronize();
+#else
   urcu_bp_synchronize_rcu();
+#endif
 #ifdef SLAT_RCU_TSAN
   __tsan_acquire(&grace_period_tag);
 #endif

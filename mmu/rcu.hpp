@@ -27,6 +27,7 @@
 
 #include "mmu/reclaimer.hpp"
 
+#ifndef SLAT_EXPLORE
 #if !defined(SLAT_RCU_TSAN) && !defined(SLAT_RCU_CALLS) && !defined(_LGPL_SOURCE)
 #define _LGPL_SOURCE // inlined read sections: 2.5 instead of 12 ns
 #endif
@@ -35,6 +36,7 @@
 #pragma GCC diagnostic ignored "-Wshadow"
 #include <urcu/urcu-bp.h>
 #pragma GCC diagnostic pop
+#endif
 
 namespace slat::mmu::rcu {
 
@@ -49,18 +51,27 @@ inline void tsan_section_ends() {}
 /// A read section. Nestable; must not sleep and must not wait for a grace period.
 class ReadGuard {
  public:
+#ifdef SLAT_EXPLORE
+  ReadGuard() : section_(explore::rcu().read_lock()) {}
+
+  ~ReadGuard() { explore::rcu().read_unlock(section_); }
+#else
   ReadGuard() { urcu_bp_read_lock(); }
 
   ~ReadGuard() {
     detail::tsan_section_ends();
     urcu_bp_read_unlock();
   }
+#endif
 
   ReadGuard(const ReadGuard&) = delete;
   ReadGuard& operator=(const ReadGuard&) = delete;
 
  private:
   NoSleep no_sleep_;
+#ifdef SLAT_EXPLORE
+  unsigned section_;
+#endif
 };
 
 /// Sleeps until every read section that exists now has ended. Not inside a read section.

@@ -10,7 +10,6 @@
 #include "mmu/thread_safety.hpp"
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <thread>
@@ -67,8 +66,8 @@ class Reclaimer {
   const std::function<void()> synchronize_;
   const std::chrono::microseconds gather_;
   Mutex mutex_;
-  std::condition_variable work_; // hurry_ or stopping_
-  std::condition_variable progress_;
+  ConditionVariable work_; // hurry_ or stopping_
+  ConditionVariable progress_;
   std::thread thread_ SLAT_GUARDED_BY(mutex_); // started by the first call()
   DeferredCall* head_ SLAT_GUARDED_BY(mutex_) = nullptr;
   DeferredCall** tail_ SLAT_GUARDED_BY(mutex_) = &head_;

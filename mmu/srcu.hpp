@@ -62,7 +62,11 @@ class Srcu {
   [[nodiscard]] std::uint32_t readers() const { return core_.readers(); }
 
  private:
+#ifdef SLAT_EXPLORE
+  explore::GracePeriods core_; // sections and grace periods are the explorer's
+#else
   SrcuCore<StdAtomics, thread_slots> core_;
+#endif
   Mutex mutex_{LockRank::grace_period}; // one grace period at a time
   Reclaimer reclaimer_; // last: its thread uses the members above until it is joined
 };

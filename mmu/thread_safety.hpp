@@ -8,6 +8,10 @@
 #include <mutex>
 #include <shared_mutex>
 
+#ifdef SLAT_EXPLORE
+#include <slat_explore.hpp>
+#endif
+
 #ifdef __clang__
 #define SLAT_ATTRIBUTE(x) __attribute__((x))
 #else
@@ -29,6 +33,14 @@
 #define SLAT_NO_ANALYSIS SLAT_ATTRIBUTE(no_thread_safety_analysis)
 
 namespace slat::mmu {
+
+#ifdef SLAT_EXPLORE
+using NativeMutex = explore::NativeMutex;
+using ConditionVariable = explore::NativeCondition;
+#else
+using NativeMutex = std::mutex;
+using ConditionVariable = std::condition_variable;
+#endif
 
 class SLAT_CAPABILITY("mutex") Mutex {
  public:
@@ -65,7 +77,7 @@ class SLAT_CAPABILITY("mutex") Mutex {
 #else
   [[nodiscard]] static LockRank rank() { return LockRank::leaf; }
 #endif
-  std::mutex mutex_;
+  NativeMutex mutex_;
 };
 
 #ifndef SLAT_CHECKED
@@ -82,15 +94,14 @@ class SLAT_SCOPED_CAPABILITY MutexGuard {
   MutexGuard& operator=(const MutexGuard&) = delete;
 
   /// Sleeps; the mutex is free meanwhile. May return spuriously.
-  void wait(std::condition_variable& condition) {
+  void wait(ConditionVariable& condition) {
     might_sleep();
     Native native(*mutex_);
     condition.wait(native.lock);
   }
 
   /// The same until `deadline` at the latest; false once it has passed.
-  template <class TimePoint>
-  bool wait_until(std::condition_variable& condition, TimePoint deadline) {
+  template <class TimePoint> bool wait_until(ConditionVariable& condition, TimePoint deadline) {
     might_sleep();
     Native native(*mutex_);
     return condition.wait_until(native.lock, deadline) == std::cv_status::no_timeout;
@@ -107,7 +118,7 @@ class SLAT_SCOPED_CAPABILITY MutexGuard {
     Native(const Native&) = delete;
     Native& operator=(const Native&) = delete;
 
-    std::unique_lock<std::mutex> lock;
+    std::unique_lock<NativeMutex> lock;
   };
 
   Mutex* mutex_;

@@ -135,7 +135,8 @@ class TranslationCache final : public Notifier {
   struct Block {
     static constexpr unsigned size = 32;
     std::array<PinRecord, size> records;
-    std::atomic<Block*> next{nullptr}; // release where it is added pairs with walkers' acquire
+    StdAtomics::atomic<Block*> next{
+        nullptr}; // release where it is added pairs with walkers' acquire
   };
 
   Outcome attempt(const Request& request, Pin& pin);
@@ -156,7 +157,7 @@ class TranslationCache final : public Notifier {
   [[nodiscard]] static unsigned place_of(std::uintptr_t address, unsigned shift);
 
   AddressSpace* mm_;
-  std::atomic<bool> released_{false};
+  StdAtomics::atomic<bool> released_{false};
   Mutex mutex_; // serialises writers of entries_; a leaf, held for a few stores
   std::array<TranslationEntry, entry_count> entries_;
   mutable Block records_; // the first; others are added as pins need them, and stay

@@ -5,9 +5,9 @@
 // and loaded with acquire: who reads one that is being written also reads the odd version.
 #pragma once
 
+#include "mmu/atomics.hpp"
 #include "mmu/vma.hpp"
 
-#include <atomic>
 #include <optional>
 
 namespace slat::mmu {
@@ -46,12 +46,12 @@ class alignas(64) TranslationEntry {
   }
 
  private:
-  std::atomic<std::uint64_t> version_{0};
-  std::atomic<std::uintptr_t> start_{0};
-  std::atomic<std::uintptr_t> end_{0};
-  std::atomic<std::uint64_t> pgoff_{0};
-  std::atomic<std::uint32_t> flags_{0};
-  std::atomic<Backing*> backing_{nullptr};
+  StdAtomics::atomic<std::uint64_t> version_{0};
+  StdAtomics::atomic<std::uintptr_t> start_{0};
+  StdAtomics::atomic<std::uintptr_t> end_{0};
+  StdAtomics::atomic<std::uint64_t> pgoff_{0};
+  StdAtomics::atomic<std::uint32_t> flags_{0};
+  StdAtomics::atomic<Backing*> backing_{nullptr};
 };
 
 static_assert(sizeof(TranslationEntry) == 64);

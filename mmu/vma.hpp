@@ -72,7 +72,11 @@ template <template <class> class Field> struct VmaFields {
   }
 };
 
+#ifdef SLAT_EXPLORE
+template <class T> using PlainField = explore::Field<T>;
+#else
 template <class T> using PlainField = T;
+#endif
 
 /// A VMA held for reading by a fault: a ticket. What it takes to hold one, and
 /// what may be done with it, is the design's to say.

@@ -9,7 +9,6 @@
 #include "mmu/stage2/table_pool.hpp"
 
 #include <algorithm>
-#include <thread>
 
 namespace slat::mmu::stage2 {
 
