@@ -91,6 +91,7 @@ void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns)
   counters.add(event.wp      ? mmu::Counter::uffd_wp_count
                : event.minor ? mmu::Counter::uffd_minor_count
                              : mmu::Counter::uffd_missing_count);
+  const std::uint32_t moves = ram_->moves();
   const FaultAround::Window window = around_.window(event.thread_id, event.address);
   const mmu::FaultOutcome outcome =
       mmu::handle_mm_fault(*mm_, {.address = event.address,
@@ -102,12 +103,14 @@ void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns)
     latency_.record(now_ns() - read_at_ns);
     return;
   }
-  if (outcome.result == mmu::FaultResult::no_vma && !ram_->is_in_guest_view(event.address)) {
-    // Its vCPU was kicked out of the fault, and the view has moved since: nobody waits here any more.
+  const std::uintptr_t page = event.address & ~(mmu::page_size - 1);
+  if (outcome.result == mmu::FaultResult::no_vma &&
+      (moves % 2 != 0 || ram_->moves() != moves || !ram_->is_in_guest_view(event.address))) {
+    // Its vCPU was kicked out of the fault, and the view has moved since: nothing moves while a vCPU is in a fault.
     counters.add(mmu::Counter::uffd_stale_count);
+    (void)uffd_->wake(page, mmu::page_size); // if anybody waits here, it faults again
     return;
   }
-  const std::uintptr_t page = event.address & ~(mmu::page_size - 1);
   if (outcome.result == mmu::FaultResult::denied) {
     // Protected since the message was sent. The vCPU faults again, and the kernel refuses it as the mapping is now.
     counters.add(mmu::Counter::uffd_stale_count);

@@ -131,8 +131,6 @@ Result<void> GuestRam::set_read_only(const GpaRange& range, bool read_only) {
 }
 
 bool GuestRam::is_in_guest_view(std::uintptr_t address) const {
-  while (moves_.load(std::memory_order_acquire) % 2 != 0) // pairs with move_view()
-    std::this_thread::sleep_for(std::chrono::microseconds(20));
   return std::ranges::any_of(regions_, [&](const Region& region) {
     return address - region.guest_view < region.gpa.size;
   });
@@ -159,9 +157,7 @@ Result<void> GuestRam::each_pin(Gpa address, std::size_t length, std::uint32_t a
     return fail(Errc::out_of_guest_memory, 0,
                 fmt::format("[{:#x}, +{:#x}) is not all guest RAM", address, length));
   for (std::size_t done = 0; done < length;) {
-    const std::uint64_t before = read_only_.before();
     auto here = pin(address + done, length - done, access);
-    if (!here && here.error().code == Errc::read_only && read_only_.wait(before)) continue;
     if (!here) return forward(here);
     copy(here->bytes(), done);
     done += here->bytes().size();
@@ -170,6 +166,14 @@ Result<void> GuestRam::each_pin(Gpa address, std::size_t length, std::uint32_t a
 }
 
 Result<void> GuestRam::write(Gpa address, std::span<const std::byte> bytes) {
+  for (;;) {
+    const std::uint64_t before = read_only_.before();
+    auto ok = write_at_once(address, bytes); // writing the same bytes twice does no harm
+    if (ok || ok.error().code != Errc::read_only || !read_only_.wait(before)) return ok;
+  }
+}
+
+Result<void> GuestRam::write_at_once(Gpa address, std::span<const std::byte> bytes) {
   return each_pin(address, bytes.size(), mmu::vm_write,
                   [&](std::span<std::byte> page, std::size_t at) {
                     mmu::copy_to_shared(page.data(), bytes.subspan(at, page.size()));

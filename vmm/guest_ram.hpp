@@ -55,6 +55,8 @@ class GuestRam final : public GuestMemory {
 
   /// Waits where a range is read_only(). Errors: read_only if it is for another reason.
   Result<void> write(Gpa address, std::span<const std::byte> bytes) override;
+  /// The same, but read_only at once; what comes before is written then.
+  Result<void> write_at_once(Gpa address, std::span<const std::byte> bytes);
   Result<void> read(Gpa address, std::span<std::byte> bytes) override;
 
   /// Pins guest memory for `access` (mmu::VmFlags): [address, address + length), or the first part of it, as
@@ -68,7 +70,12 @@ class GuestRam final : public GuestMemory {
   /// Who is refused a write asks these whether it will be allowed again.
   [[nodiscard]] ReadOnlyRanges& read_only() { return read_only_; }
 
-  /// Whether the guest view of a region is there. Sleeps while one is on its way.
+  /// Counts up when a view sets out and when it arrives: odd while one is on its way.
+  [[nodiscard]] std::uint32_t moves() const {
+    return moves_.load(std::memory_order_acquire); // pairs with move_view()
+  }
+
+  /// Whether the guest view of a region is there, now.
   [[nodiscard]] bool is_in_guest_view(std::uintptr_t address) const;
 
   /// Moves the guest view of a region elsewhere in this process; the content stays. No vCPU is in the guest, and the

@@ -98,6 +98,7 @@ void Storm::run() {
     const StormKind kind = options_.kinds.size() == 1
                                ? options_.kinds[0]
                                : options_.kinds[random() % options_.kinds.size()];
+    const auto began = Clock::now();
     auto done = give_back(false);
     if (done) done = act(kind, pick(random), random);
     if (!done) {
@@ -105,13 +106,19 @@ void Storm::run() {
       break;
     }
     counts_[std::size_t(kind)].fetch_add(1, std::memory_order_relaxed); // a sum
-    // Behind schedule is not made up for: a rate, not a quota.
-    next = std::max(next + period, Clock::now());
+    // Behind schedule is not made up for: a rate, not a quota. The guest runs for as long as it was kept out.
+    const auto now = Clock::now();
+    const bool kept_out = kind == StormKind::slots || kind == StormKind::move;
+    next = std::max(next + period, kept_out ? now + (now - began) : now);
     while (!stopping_.load(std::memory_order_relaxed) && Clock::now() < next) {
       std::this_thread::sleep_for(
           std::min<std::chrono::nanoseconds>(next - Clock::now(), std::chrono::milliseconds(5)));
-      if (auto given = give_back(false); !given) error_ = given.error();
+      if (auto given = give_back(false); !given) {
+        error_ = given.error();
+        break;
+      }
     }
+    if (!error_.empty()) break;
   }
   if (auto done = give_back(true); !done && error_.empty()) error_ = done.error();
   for (const auto& sleeper : sleepers_) ram_->mm().notifiers().unregister_notifier(*sleeper);

@@ -108,8 +108,14 @@ std::optional<VcpuEnd> VcpuThread::mmio_read(const kvm::MmioRead& access) {
 std::optional<VcpuEnd> VcpuThread::mmio_write(const kvm::MmioWrite& access) {
   if (!ram_->guest_view_of(access.gpa)) return std::nullopt; // nobody there
   ram_->mm().counters().add(mmu::Counter::mmio_on_ram_count);
-  auto ok = ram_->write(access.gpa, access.data.first(access.size));
-  return ok ? std::nullopt : std::optional(crash(ok.error().message));
+  for (;;) { // as GuestRam::write(), and lets itself be stopped
+    const std::uint64_t before = ram_->read_only().before();
+    auto ok = ram_->write_at_once(access.gpa, access.data.first(access.size));
+    if (ok) return std::nullopt;
+    if (ok.error().code != Errc::read_only || !ram_->read_only().wait(before))
+      return crash(ok.error().message);
+    if (state() == VcpuState::stopping) return VcpuEnd{};
+  }
 }
 
 VcpuEnd VcpuThread::crash(const std::string& cause) {

@@ -2,6 +2,7 @@
 #include "fake_store.hpp"
 #include "support.hpp"
 
+#include <chrono>
 #include <cstring>
 
 namespace slat::mmu {
@@ -339,7 +340,12 @@ TEST_F(ReclaimRace, I38_devices_lose_no_write) {
   for (std::uint64_t page = 0; page < count; ++page)
     ASSERT_TRUE(cache->write(at + (page << page_shift), std::as_bytes(std::span(&written[page], 1)))
                     .result);
-  for (std::uint64_t round = 1; round <= (testing::sanitized ? 2'000u : 20'000u); ++round) {
+  // Until enough pages have come back: the reclaimer may start late.
+  const std::uint64_t rounds = testing::sanitized ? 2'000 : 20'000;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  for (std::uint64_t round = 1; round <= rounds || (world.count(Counter::restored_pages) <= 10 &&
+                                                    std::chrono::steady_clock::now() < deadline);
+       ++round) {
     const std::uint64_t page = round % count;
     const std::uintptr_t where = at + (page << page_shift);
     std::uint64_t found = 0;

@@ -46,6 +46,34 @@ TEST(VcpuGate, WaitsForThoseInsideAndTurnsOthersAway) {
   EXPECT_TRUE(inside);
 }
 
+TEST(VcpuGate, WhoClosesItAllTheTimeKeepsNobodyOut) {
+  VcpuGate gate;
+  std::atomic<bool> done{false};
+  std::atomic<unsigned> entries{0};
+  std::vector<std::thread> vcpus;
+  for (int i = 0; i < 3; ++i)
+    vcpus.emplace_back([&] {
+      while (!done) {
+        gate.enter();
+        ++entries;
+        gate.leave();
+      }
+    });
+  constexpr unsigned rounds = 200;
+  while (entries == 0) std::this_thread::yield();
+  entries = 0;
+  for (unsigned i = 0; i < rounds; ++i) {
+    gate.close([] {});
+    std::this_thread::sleep_for(
+        std::chrono::microseconds(200)); // long enough for all to be turned away
+    gate.open();
+  }
+  // One that waits when it is opened gets in before it closes again.
+  EXPECT_GE(entries, rounds / 2);
+  done = true;
+  for (std::thread& vcpu : vcpus) vcpu.join();
+}
+
 TEST(VcpuGate, WhatTwoClosersDoInsideIsNeverSeenHalfDone) {
   VcpuGate gate;
   std::atomic<bool> done{false};

@@ -76,7 +76,12 @@ bool InvalGuest::wait_for(InvalContext& context, const std::string& what, Reache
   for (const auto deadline = Clock::now() + patience; Clock::now() < deadline;) {
     const auto mailbox = sample_mailbox(*machine_);
     if (mailbox && reached(*mailbox)) return true;
-    if (machine_->wait_for(std::chrono::milliseconds(1)) || context.interrupted()) return false;
+    if (context.interrupted()) return false;
+    if (machine_->wait_for(std::chrono::milliseconds(1))) {
+      const auto last =
+          sample_mailbox(*machine_); // it may have come to that, and ended, since the other one
+      return last && reached(*last);
+    }
   }
   why_not_ = fmt::format("{} within 60 s", what);
   return false;

@@ -35,6 +35,8 @@ InvalOutcome storm(const InvalCell& cell, InvalContext& context, int kind) {
   if (guest.start(context)) guest.work(context, cell.seconds);
   InvalOutcome outcome = guest.finish(context);
   const std::string error = storm.finish();
+  if (outcome.verdict == InvalOutcome::Verdict::failed && !error.empty())
+    outcome.why += "; the storm ended early: " + error;
   if (outcome.verdict != InvalOutcome::Verdict::passed) return outcome;
   if (!error.empty()) return InvalOutcome::failed("the storm ended early: " + error);
   vmm::Machine& machine = guest.machine();

@@ -127,6 +127,9 @@ InvalOutcome inval_unmap_in_use(const InvalCell& cell, InvalContext& context) {
   if (!guest.start(context)) return guest.finish(context);
   const vmm::GuestRam::Region& region = guest.ram().regions().front();
   const auto start = Clock::now();
+  // The slot first: with KVM it would name whatever this process maps there next.
+  if (auto ok = guest.machine().change_slot(0, vmm::Machine::SlotChange::remove); !ok)
+    return InvalOutcome::failed(ok.error().message);
   if (auto ok = guest.ram().mm().unmap(region.guest_view, region.gpa.size); !ok)
     return InvalOutcome::failed(ok.error().message);
   const double unmap_us = std::chrono::duration<double, std::micro>(Clock::now() - start).count();
