@@ -16,6 +16,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace slat::mmu {
@@ -117,6 +118,22 @@ class AddressSpace {
   /// store (a shared file, say), os_failed and no_memory where the host refuses; pages reclaimed by then stay
   /// so. May sleep, for subscribers and pins; no mmu lock, range or pin is held.
   virtual Result<Reclaimed> reclaim(std::uintptr_t address, std::uint64_t length) = 0;
+
+  /// From here on the first write to each page of [address, address + length) can be told: the pages that are
+  /// present are write-protected in every view, and marked; how many those are. Best effort, as reclaim(): what is
+  /// absent, busy or being changed counts as written. One user at a time for a page: to mark it again is to forget
+  /// what was written before. Neither takes the mm lock for writing nor write-locks a VMA. Errors: os_failed where
+  /// the host refuses; pages marked by then stay so. May sleep, for subscribers and pins; no mmu lock, range or
+  /// pin is held. After UFFDIO_WRITEPROTECT, and the kernel's soft-dirty bits.
+  virtual Result<std::uint64_t> track_writes(std::uintptr_t address, std::uint64_t length) = 0;
+
+  /// Lets writes through again, and forgets. The same; waits for nobody.
+  virtual Result<void> untrack_writes(std::uintptr_t address, std::uint64_t length) = 0;
+
+  /// If the page at `address` (page aligned) has not been written since track_writes(): true, and what it holds,
+  /// as of then and of now. False if it has been, or may have been; what is in `into` means nothing then. Does not
+  /// sleep for pages or VMAs; may for the mm lock. No mmu lock is held.
+  virtual bool read_unwritten(std::uintptr_t address, std::span<std::byte, page_size> into) = 0;
 
   /// Fills the range and keeps it in memory (mlock); lets it go again (munlock).
   virtual Result<void> lock(std::uintptr_t address, std::uint64_t length) = 0;

@@ -43,6 +43,17 @@ Result<VmaView> growth_of(const MoveRequest& request, const VmaViews& views) {
   return growth;
 }
 
+/// mremap may drop the host's write protection of pages, so they count as written. Inside the range: no access
+/// by the new address has begun.
+void forget_tracking(const VmaViews& views) {
+  for (const VmaView& view : views) {
+    const PageRun run = view.pages();
+    for (std::uint64_t page = run.first; page < run.first + run.count; ++page)
+      if (PageWord& word = view.backing->word(page); word.read().has(PageBits::write_tracked))
+        word.clear_flags(PageBits::write_tracked);
+  }
+}
+
 } // namespace
 
 template <class D> Result<std::uintptr_t> AddressSpaceOf<D>::move(const MoveRequest& request) {
@@ -140,6 +151,7 @@ Result<std::uintptr_t> AddressSpaceOf<D>::move_locked(const MoveRequest& request
     if (request.to)
       if (auto reserved = journal.reserve_between(victims, *to, to_end); !reserved) return reserved;
     if (auto taken = journal.unmap(tail); !taken) return taken;
+    forget_tracking(moving);
     if (auto moved = journal.move(moving, *to); !moved) return moved;
     return grows ? journal.map(growth) : Result<void>();
   };

@@ -7,6 +7,8 @@
 
 namespace slat::mmu {
 
+class LockedPages;
+
 template <class D> class AddressSpaceOf final : public AddressSpace {
  public:
   AddressSpaceOf(const AddressSpaceOptions& options, Counters& counters, const HostWindow& window)
@@ -21,6 +23,9 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   Result<std::uintptr_t> move(const MoveRequest& request) override;
   Result<void> advise(std::uintptr_t address, std::uint64_t length, Advice advice) override;
   Result<Reclaimed> reclaim(std::uintptr_t address, std::uint64_t length) override;
+  Result<std::uint64_t> track_writes(std::uintptr_t address, std::uint64_t length) override;
+  Result<void> untrack_writes(std::uintptr_t address, std::uint64_t length) override;
+  bool read_unwritten(std::uintptr_t address, std::span<std::byte, page_size> into) override;
   Result<void> lock(std::uintptr_t address, std::uint64_t length) override;
   Result<void> unlock(std::uintptr_t address, std::uint64_t length) override;
   FaultOutcome handle_fault(const FaultRequest& request) override;
@@ -64,8 +69,13 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   Result<void> set_flags(std::uintptr_t start, std::uintptr_t end, std::uint32_t mask,
                          std::uint32_t flags) SLAT_REQUIRES(design_.mm_lock);
   Result<void> discard(std::uintptr_t start, std::uintptr_t end, Advice advice);
+  // present_batches.hpp
   [[nodiscard]] std::optional<VmaView> first_vma(std::uintptr_t address);
+  template <class Visit>
+  Result<void> each_present_batch(std::uintptr_t start, std::uintptr_t end, Visit visit);
+  template <class Good> bool lock_batch(const VmaView& batch, LockedPages& pages, Good good);
   Result<Reclaimed> reclaim_batch(const VmaView& batch);
+  Result<std::uint64_t> track_batch(const VmaView& batch);
   Result<void> make_cold(std::uintptr_t start, std::uintptr_t end);
   Result<void> fill_range(std::uintptr_t start, std::uintptr_t end, SecondaryMmu* mmu);
   /// For what has been locked: tries to fill it, without a word if it cannot.

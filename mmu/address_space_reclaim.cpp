@@ -32,7 +32,7 @@
 // Page locks are held over system calls, as an install holds them, and over the store's compression. No
 // callback runs under them (I24): 2, 3 and 9 are outside. Nothing here sleeps for the mm lock inside the
 // range: its holder may be waiting at the notifier chain's gate for a registration that waits for this range.
-#include "mmu/address_space_of.hpp"
+#include "mmu/present_batches.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
 
 #include <array>
@@ -43,37 +43,22 @@ namespace slat::mmu {
 
 namespace {
 
-constexpr std::uint64_t batch_pages = 64;
-
-/// Present pages of a batch, locked by this thread.
-class LockedPages {
+/// What is locked, on its way into the store.
+class Reclaiming {
  public:
-  explicit LockedPages(const VmaView& batch) : batch_(batch) {}
+  explicit Reclaiming(const VmaView& batch) : batch_(batch), locked_(batch) {}
 
-  ~LockedPages() {
-    // Not reclaimed after all. They may have been zapped: then the hint is wrong.
-    each_run(mask_, [&](unsigned first, unsigned count) {
-      for (unsigned i = first; i < first + count; ++i) word(i).unlock(0, PageBits::installed);
-    });
-  }
-
-  LockedPages(const LockedPages&) = delete;
-  LockedPages& operator=(const LockedPages&) = delete;
-
-  void try_lock() {
-    for (unsigned i = 0; i < batch_.pages().count; ++i)
-      if (word(i).try_lock_present()) mask_ |= std::uint64_t(1) << i;
-  }
+  LockedPages& locked() { return locked_; }
 
   Result<void> zap() const {
-    return each_run(mask_, [&](unsigned first, unsigned count) {
+    return each_run(locked_.mask(), [&](unsigned first, unsigned count) {
       return host::zap(batch_.start + (first << page_shift), std::size_t(count) << page_shift);
     });
   }
 
   /// Into the store, in order, until it is full. True if all are in.
   [[nodiscard]] bool put() {
-    for (std::uint64_t left = mask_; left != 0; left &= left - 1) {
+    for (std::uint64_t left = locked_.mask(); left != 0; left &= left - 1) {
       const unsigned i = unsigned(std::countr_zero(left));
       const auto slot = store().put(PageBytes(backing().host_view(page(i)), page_size));
       if (!slot) return false;
@@ -93,9 +78,8 @@ class LockedPages {
       backing().add_resident(-std::int64_t(count));
       done += count;
       for (unsigned i = first; i < first + count; ++i) {
-        mask_ &= ~(std::uint64_t(1) << i);
         stored_ &= ~(std::uint64_t(1) << i);
-        word(i).unlock_reclaimed(slots_[i]);
+        locked_.let_go(i).unlock_reclaimed(slots_[i]);
       }
       return {};
     });
@@ -105,73 +89,23 @@ class LockedPages {
   }
 
  private:
-  /// visit(first, count) for each run of bits, until one fails.
-  template <class Visit>
-  static auto each_run(std::uint64_t mask, Visit visit) -> decltype(visit(0u, 0u)) {
-    while (mask != 0) {
-      const unsigned first = unsigned(std::countr_zero(mask));
-      const unsigned count = unsigned(std::countr_one(mask >> first));
-      if constexpr (std::is_void_v<decltype(visit(0u, 0u))>) {
-        visit(first, count);
-      } else if (auto done = visit(first, count); !done) {
-        return done;
-      }
-      mask = first + count == 64 ? 0 : mask >> (first + count) << (first + count);
-    }
-    return decltype(visit(0u, 0u))();
-  }
-
   [[nodiscard]] Backing& backing() const { return *batch_.backing; }
 
   [[nodiscard]] PageStore& store() const { return *batch_.backing->store(); }
 
   [[nodiscard]] std::uint64_t page(unsigned i) const { return batch_.pgoff + i; }
 
-  [[nodiscard]] PageWord& word(unsigned i) const { return backing().word(page(i)); }
-
   const VmaView& batch_;
-  std::uint64_t mask_ = 0;   // locked
+  LockedPages locked_;
   std::uint64_t stored_ = 0; // of those, with a slot
-  std::array<std::uint32_t, batch_pages> slots_;
+  std::array<std::uint32_t, LockedPages::max> slots_;
 };
 
-/// Is `now` still what `batch` was cut from, as far as reclaim cares?
-bool still_maps(const VmaView& now, const VmaView& batch) {
-  return now.contains(batch.start) && batch.end <= now.end && now.backing == batch.backing &&
-         now.page_of(batch.start) == batch.pgoff && (now.flags & vm_locked) == 0;
-}
-
-/// From the first to the last present page of `part`, `batch_pages` at most; empty if none is.
-VmaView next_batch(const VmaView& part) {
-  const auto present = [&](std::uint64_t page) {
-    return part.backing->word(page).read().state() == PageState::present;
-  };
-  std::uint64_t first = part.pgoff;
-  std::uint64_t last = part.pgoff + part.pages().count;
-  while (first < last && !present(first)) ++first;
-  last = std::min(last, first + batch_pages);
-  while (first < last && !present(last - 1)) --last;
-  VmaView batch = part;
-  batch.start += (first - part.pgoff) << page_shift;
-  batch.end = batch.start + ((last - first) << page_shift);
-  batch.pgoff = first;
-  return batch;
+bool may_be_reclaimed(const VmaView& now) {
+  return (now.flags & vm_locked) == 0;
 }
 
 } // namespace
-
-/// The view of the first VMA that ends after `address`.
-template <class D> std::optional<VmaView> AddressSpaceOf<D>::first_vma(std::uintptr_t address) {
-  if (const VmaTicket ticket = design_.begin(address)) {
-    const VmaView view = ticket.view;
-    design_.end(ticket);
-    return view;
-  }
-  const MmReadGuard guard(design_.mm_lock);
-  const auto entry = design_.tree.first_from(address);
-  if (entry.value == nullptr) return std::nullopt;
-  return entry.value->view();
-}
 
 /// Steps 2 to 9.
 template <class D> Result<Reclaimed> AddressSpaceOf<D>::reclaim_batch(const VmaView& batch) {
@@ -180,17 +114,9 @@ template <class D> Result<Reclaimed> AddressSpaceOf<D>::reclaim_batch(const VmaV
       notifiers_.invalidate_range({batch.start, batch.end, InvalidateEvent::reclaim}); // 2, 9
   wait_for_page_owners(views, false, PageBits::installed);                             // 3
   MmuGather(flushers_, *counters_, batch.start, batch.end).flush().keep();
-  LockedPages pages(batch); // goes before the range
-  {
-    const VmaTicket ticket = design_.try_begin(batch.start); // 4
-    if (!ticket) return {};
-    const bool same = still_maps(ticket.view, batch);
-    if (same) pages.try_lock();
-    const bool committed = same && design_.commit(ticket);
-    design_.end(ticket);
-    if (!committed) return {};
-  }
-  if (auto zapped = pages.zap(); !zapped) return forward(zapped); // 5
+  Reclaiming pages(batch);                                             // goes before the range
+  if (!lock_batch(batch, pages.locked(), may_be_reclaimed)) return {}; // 4
+  if (auto zapped = pages.zap(); !zapped) return forward(zapped);      // 5
   Reclaimed done;
   done.full = !pages.put();                 // 6
   auto given = pages.give_back(done.pages); // 7, 8
@@ -207,31 +133,25 @@ Result<Reclaimed> AddressSpaceOf<D>::reclaim(std::uintptr_t address, std::uint64
   const std::uintptr_t end = address + length;
   return no_throw([&]() -> Result<Reclaimed> {
     Reclaimed sum;
-    for (std::uintptr_t at = address; at < end && !sum.full;) {
-      const Srcu::ReadGuard section(
-          fault_srcu_);               // one for each batch: grace periods are for others
-      const auto vma = first_vma(at); // 1
-      if (!vma || vma->start >= end) break;
-      const VmaView part = vma->clipped(at, end);
-      at = part.end;
-      if ((part.flags & vm_locked) != 0) continue;
-      if (part.backing->store() == nullptr)
+    auto done = each_present_batch(address, end, [&](const VmaView& batch) -> Result<bool> {
+      if (!may_be_reclaimed(batch)) return true;
+      if (batch.backing->store() == nullptr)
         return fail(Errc::invalid_argument, 0,
                     fmt::format("memory at {:#x} cannot be reclaimed: nowhere to keep it{}",
-                                part.start, part.backing->keeps_data() ? " but its own file" : ""));
-      const VmaView batch = next_batch(part);
-      if (batch.start == batch.end) continue;
-      at = batch.end;
-      auto done = reclaim_batch(batch);
-      if (!done) {
+                                batch.start,
+                                batch.backing->keeps_data() ? " but its own file" : ""));
+      auto some = reclaim_batch(batch);
+      if (!some) {
         // mlock comes without a range: then it is locked by now, and the host will not zap it.
         const auto now = first_vma(batch.start);
-        if (now && still_maps(*now, batch)) return done;
-        continue;
+        if (now && maps_the_same(*now, batch) && may_be_reclaimed(*now)) return forward(some);
+        return true;
       }
-      sum.pages += done->pages;
-      sum.full = done->full;
-    }
+      sum.pages += some->pages;
+      sum.full = some->full;
+      return !sum.full;
+    });
+    if (!done) return forward(done);
     return sum;
   });
 }

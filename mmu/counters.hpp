@@ -14,16 +14,19 @@
 namespace slat::mmu {
 
 enum class Counter : unsigned {
-  fault_count,         // faults resolved
-  fault_retry_count,   // started again because the invalidate sequence had moved or a race was lost
-  fault_wait_count,    // waited for a page that another thread owned, or for a range in progress
-  fault_around_pages,  // pages installed beyond the ones asked for
-  installed_pages,     // pages installed into a secondary MMU, asked for or not
-  filled_pages,        // pages whose source filled them
-  reclaimed_pages,     // pages put into a store, and their memory given back to the host
-  restored_pages,      // pages that came back from there
-  poisoned_pages,      // pages whose source or store failed
-  vma_lock_miss_count, // lockless VMA lookups that did not end in a lock
+  fault_count,       // faults resolved
+  fault_retry_count, // started again because the invalidate sequence had moved or a race was lost
+  fault_wait_count,  // waited for a page that another thread owned, or for a range in progress
+  fault_no_memory_count,    // tried again because the host had no memory
+  fault_around_pages,       // pages installed beyond the ones asked for
+  installed_pages,          // pages installed into a secondary MMU, asked for or not
+  filled_pages,             // pages whose source filled them
+  reclaimed_pages,          // pages put into a store, and their memory given back to the host
+  restored_pages,           // pages that came back from there
+  poisoned_pages,           // pages whose source or store failed
+  write_tracked_pages,      // pages write-protected to learn whether they are written
+  tracked_write_count,      // of those, written: by a guest's fault or a device's pin
+  vma_lock_miss_count,      // lockless VMA lookups that did not end in a lock
   mm_lock_fallback_count,   // faults that took the mm read lock
   vma_commit_failed_count,  // speculative faults that a writer overtook
   invalidate_count,         // ranges started

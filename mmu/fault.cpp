@@ -20,6 +20,7 @@ template <class D> class Attempt {
   struct Hints {
     bool alone = false;      // leave the neighbours out
     bool by_mm_lock = false; // speculation has failed: look the VMA up under the mm lock
+    unsigned gone = 0;       // how often the secondary MMU knew of no mapping
   };
 
   Attempt(AddressSpace& mm, D& design, const FaultRequest& request, Hints& hints)
@@ -98,6 +99,8 @@ template <class D> class Attempt {
   }
 
  private:
+  static constexpr unsigned most_gone = 16;
+
   void set_window(const VmaView& vma) {
     window_first_ = page_;
     window_last_ = page_ + 1;
@@ -206,6 +209,13 @@ template <class D> class Attempt {
   FaultResult install() {
     if (!backing_->word(page_).try_lock_present())
       return backing_->word(page_).read().owned() ? FaultResult::wait : FaultResult::retry;
+    protect_ = false;
+    if (backing_->word(page_).read().has(PageBits::write_tracked)) {
+      if ((request_.access & vm_write) == 0 && request_.mmu->can_write_protect())
+        protect_ = true;
+      else // before there is a way to write, for who copies the page and looks afterwards
+        forget_tracking();
+    }
     PageRun run{page_, 1};
     while (run.first > window_first_ && lock_neighbour(run.first - 1)) --run.first, ++run.count;
     while (run.first + run.count < window_last_ && lock_neighbour(run.first + run.count))
@@ -225,11 +235,12 @@ template <class D> class Attempt {
       return staleness == Staleness::moved ? FaultResult::retry : FaultResult::wait;
     }
 
-    const InstallResult result = request_.mmu->install(address_of(run.first), run.count, writable_);
+    const bool writable = writable_ && !protect_;
+    const InstallResult result = request_.mmu->install(address_of(run.first), run.count, writable);
     for (std::uint64_t page = run.first; page < run.first + run.count; ++page) {
       const bool mapped = page < run.first + result.pages ||
                           (page == run.first && result.status == InstallStatus::already_installed);
-      const std::uint64_t flags = PageBits::installed | (writable_ ? PageBits::dirty : 0);
+      const std::uint64_t flags = PageBits::installed | (writable ? PageBits::dirty : 0);
       backing_->word(page).unlock((mapped ? flags : 0) | (page == page_ ? PageBits::accessed : 0));
     }
     installed_ = {run.first, result.pages};
@@ -247,7 +258,8 @@ template <class D> class Attempt {
     case InstallStatus::retry:
       return FaultResult::retry;
     case InstallStatus::gone:
-      return FaultResult::no_vma;
+      // Says the host. The map will tell; the host is believed when it says so again and again.
+      return ++hints_.gone < most_gone ? FaultResult::retry : FaultResult::no_vma;
     case InstallStatus::no_memory:
       return run.count > 1 ? FaultResult::retry : FaultResult::no_memory;
     case InstallStatus::failed:
@@ -258,7 +270,16 @@ template <class D> class Attempt {
 
   bool lock_neighbour(std::uint64_t page) {
     PageWord& word = backing_->word(page);
-    return !word.read().has(PageBits::installed) && word.try_lock_present();
+    if (word.read().has(PageBits::installed) || !word.try_lock_present()) return false;
+    if (word.read().has(PageBits::write_tracked) == protect_) return true;
+    word.unlock(); // one run is installed alike
+    return false;
+  }
+
+  /// The page is about to be written. It is locked.
+  void forget_tracking() {
+    backing_->word(page_).clear_flags(PageBits::write_tracked);
+    mm_.counters().add(Counter::tracked_write_count);
   }
 
   [[nodiscard]] Staleness stale(PageRun run) const {
@@ -288,6 +309,7 @@ template <class D> class Attempt {
   std::uint64_t window_first_ = 0;
   std::uint64_t window_last_ = 0;
   bool writable_ = false;
+  bool protect_ = false; // not to be written unnoticed: address_space_track.cpp
   PageRun installed_{0, 0};
 };
 

@@ -23,6 +23,9 @@ class ViewGuard {
   virtual ~ViewGuard() = default;
   /// A mapping has been made at [start, start + length): guard it. May sleep; no page lock held.
   virtual Result<void> guard(std::uintptr_t start, std::size_t length) = 0;
+  /// Pages that are guarded: writes to them fault from now on (`on`; those that are mapped, at least), or are let
+  /// through again. Called with these pages locked. May sleep.
+  virtual Result<void> write_protect(std::uintptr_t start, std::size_t length, bool on) = 0;
 };
 
 /// A stretch of address space set aside for guest views: what is unmapped in it stays reserved.

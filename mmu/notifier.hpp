@@ -26,7 +26,15 @@
 
 namespace slat::mmu {
 
-enum class InvalidateEvent { unmap, zap, remove, protect, move, reclaim, migrate };
+enum class InvalidateEvent {
+  unmap,
+  zap,
+  remove,
+  protect, // of VMAs
+  move,
+  reclaim,
+  write_protect, // of pages: what is mapped may stay, but not to be written to
+};
 
 struct NotifierRange {
   std::uintptr_t start; // guest view, bytes, page aligned

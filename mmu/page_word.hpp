@@ -171,15 +171,16 @@ template <class A> class PageWordOf {
     release_as(PageState::none, 0, PageBits::flags, false);
   }
 
-  /// present, locked -> reclaimed(slot): drops the lock, every flag is gone. The bytes are in the slot and out
-  /// of the memory by now: whoever claims the page next acquires both. Wakes those who wait. Does not sleep.
+  /// present, locked -> reclaimed(slot): drops the lock, every flag is gone but write-tracked, which is of the
+  /// content. The bytes are in the slot and out of the memory by now: whoever claims the page next acquires both.
+  /// Wakes those who wait. Does not sleep.
   void unlock_reclaimed(std::uint32_t slot) {
     SLAT_ASSERT(read().has(PageBits::locked), "unlock of a page that is not locked");
     SLAT_ASSERT(read_owned().state() == PageState::present && read_owned().slot() == 0,
                 "a page is reclaimed that is not present");
     A::on_page_unlock();
-    release_as(PageState::reclaimed, std::uint64_t(slot) << PageBits::slot_shift, PageBits::flags,
-               false);
+    release_as(PageState::reclaimed, std::uint64_t(slot) << PageBits::slot_shift,
+               PageBits::flags & ~PageBits::write_tracked, false);
   }
 
   /// Sets flags (accessed, dirty) at any time. Relaxed: they are hints until an owner reads them

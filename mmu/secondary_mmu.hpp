@@ -31,6 +31,10 @@ class SecondaryMmu {
   /// locks; it may make system calls, and must not throw. Wakes whoever waits for the range.
   [[nodiscard]] virtual InstallResult install(std::uintptr_t address, std::size_t pages,
                                               bool writable) = 0;
+
+  /// Whether install() can map a page read-only that its VMA lets everybody write to. If not, a page whose writes
+  /// are tracked counts as written when it is installed.
+  [[nodiscard]] virtual bool can_write_protect() const { return true; }
 };
 
 /// Something that caches translations and must drop them before a page is freed (a software TLB;

@@ -169,6 +169,7 @@ TranslationCache::Outcome TranslationCache::attempt(const Request& request, Pin&
     mm_->counters().add(Counter::translation_hit_count);
   else
     enter(request.address, *view, snapshot);
+  if ((request.access & vm_write) != 0) note_writes(pages);
   const std::uint64_t offset = request.address - first;
   pin.record_ = record;
   pin.pages_ = pages;
@@ -176,6 +177,19 @@ TranslationCache::Outcome TranslationCache::attempt(const Request& request, Pin&
                 std::min(request.length, (pages.count << page_shift) - offset)};
   pin.marks_ = PageBits::accessed | ((request.access & vm_write) != 0 ? PageBits::dirty : 0);
   return Outcome::pinned;
+}
+
+/// Tracked pages that are about to be written. The pin is good, so track_writes() has not begun, and waits for it, or
+/// is over, and its flags are there to see.
+void TranslationCache::note_writes(const PinnedPages& pages) {
+  bool any = false;
+  for (std::uint64_t i = 0; i < pages.count; ++i) {
+    if (!pages.words[i].read().has(PageBits::write_tracked)) continue;
+    pages.words[i].clear_flags(PageBits::write_tracked);
+    mm_->counters().add(Counter::tracked_write_count);
+    any = true;
+  }
+  if (any) StdAtomics::fence(); // cleared, then written: pairs with AddressSpace::read_unwritten()
 }
 
 // ---- translations

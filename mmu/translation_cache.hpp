@@ -8,11 +8,11 @@
 // Every event drains pins, each for its own reason:
 //   unmap, remove    the page is freed, and may be filled for somebody else
 //   move             the address means another page afterwards; the pin's user wrote to the old one
-//   protect          a pin for writing must not outlive the right to write; dirty tracking and
-//                    snapshots write-protect first and then trust that nobody writes
+//   protect          a pin for writing must not outlive the right to write
+//   write_protect    write tracking and snapshots trust that nobody writes unnoticed
 //   zap              the data stays, but what zaps relies on seeing every later access: aging,
 //                    compaction, a snapshot's first touch
-//   reclaim, migrate the content is copied elsewhere: a write during the copy would be lost
+//   reclaim          the content is copied elsewhere: a write during the copy would be lost
 //
 // A hit takes neither the mm lock nor a VMA lock: it finds the VMA's view in a small cache, pins, and
 // then learns from the invalidate sequence whether the view was still true. Views are dropped in
@@ -140,6 +140,7 @@ class TranslationCache final : public Notifier {
   };
 
   Outcome attempt(const Request& request, Pin& pin);
+  void note_writes(const PinnedPages& pages);
   [[nodiscard]] std::optional<VmaView> find(std::uintptr_t address) const;
   std::optional<VmaView> translate(const Request& request, Outcome& why);
   void enter(std::uintptr_t address, const VmaView& view, std::uint64_t snapshot)

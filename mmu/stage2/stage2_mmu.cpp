@@ -129,6 +129,11 @@ template <class F> bool Stage2Mmu<F>::invalidate_range_start(const NotifierRange
   each_part(range.start, range.end, [&](std::uint64_t, std::uint64_t) { concerned = true; });
   if (!concerned) return true;
   if (!range.blockable) return false;
+  if (range.event == InvalidateEvent::write_protect) {
+    each_part(range.start, range.end,
+              [&](std::uint64_t from, std::uint64_t to) { table_->protect_range(from, to); });
+    return true;
+  }
   const Tables tables = range.event == InvalidateEvent::unmap ? Tables::free : Tables::keep;
   each_part(range.start, range.end,
             [&](std::uint64_t from, std::uint64_t to) { table_->zap_range(from, to, tables); });

@@ -43,7 +43,7 @@ template <class F> class Stage2Mmu final : public SecondaryMmu, public Notifier 
   [[nodiscard]] InstallResult install(std::uintptr_t address, std::size_t pages,
                                       bool writable) override;
 
-  /// Unmaps and flushes the range; what is unmapped for good takes its table pages along. Refuses if
+  /// Unmaps, or write-protects, and flushes the range; what is unmapped for good takes its table pages along. Refuses if
   /// it may not sleep, for a flush does.
   bool invalidate_range_start(const NotifierRange& range) override;
 

@@ -4,14 +4,16 @@
 #include "mmu/page_store.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 
 namespace slat::explore {
 
 namespace {
 
 /// A guest that touches one page, as a vCPU does: until the access succeeds or there is nothing.
-void touch(World& world, std::uint64_t page) {
-  const FaultResult result = world.fault(page);
+void touch(World& world, std::uint64_t page, std::uint32_t access = vm_read | vm_write) {
+  const FaultResult result = world.fault(page, access);
   require(result == FaultResult::done || result == FaultResult::no_vma, "a fault went wrong");
   if (result == FaultResult::done) world.guest->access(world.at(page));
 }
@@ -162,6 +164,56 @@ class FaultReclaim final : public Scenario {
   std::uint64_t expected_ = 0;
 };
 
+/// A guest that faults and writes while its writes begin to be tracked: none is missed.
+class FaultTrack final : public Scenario {
+ public:
+  explicit FaultTrack(VmaLockDesign design) : world_(design, 1) {
+    require(world_.fault(0) == FaultResult::done, "the first fault went wrong");
+  }
+
+  std::vector<std::function<void()>> bodies() override {
+    return {[this] {
+              touch(world_, 0, vm_read);
+              if (!world_.guest->write(world_.at(0))) {
+                touch(world_, 0, vm_write);
+                (void)world_.guest->write(world_.at(0));
+              }
+            },
+            [this] {
+              require(world_.mm->track_writes(world_.at(0), page_size).has_value(),
+                      "track_writes() failed");
+              before_ = unwritten();
+              check_unwritten();
+            }};
+  }
+
+  void check() override {
+    world_.guest->check_all();
+    check_unwritten();
+    require(!unwritten() || !world_.guest->shows_writable(0), "a tracked page is writable");
+    touch(world_, 0, vm_read);
+    check_unwritten();
+    require(!unwritten() || !world_.guest->shows_writable(0), "a tracked page is writable");
+  }
+
+ private:
+  std::optional<std::uint64_t> unwritten() {
+    std::array<std::byte, page_size> bytes;
+    if (!world_.mm->read_unwritten(world_.at(0), bytes)) return std::nullopt;
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return value;
+  }
+
+  void check_unwritten() {
+    const auto now = unwritten();
+    require(!now || !before_ || *now == *before_, "a write is not told (I31)");
+  }
+
+  World world_;
+  std::optional<std::uint64_t> before_; // what it held when tracking began
+};
+
 /// A mapping of two pages loses the right to write to the first, and is cut in two for it.
 class FaultProtect final : public Scenario {
  public:
@@ -223,6 +275,8 @@ constexpr ScenarioInfo scenarios[] = {
      make_scenario<FaultFaultRemove>},
     {"fault-reclaim", "fault, guest write x reclaim into a store", Designs::each,
      make_scenario<FaultReclaim>},
+    {"fault-track", "fault, guest write x write tracking", Designs::each,
+     make_scenario<FaultTrack>},
     {"commit-adjust", "(speculative) commit x protect", Designs::each, make_scenario<FaultProtect>},
     {"commit-cut", "(speculative) commit x unmap of a neighbour", Designs::each,
      make_scenario<FaultCut>},

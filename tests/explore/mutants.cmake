@@ -93,3 +93,21 @@ slat_explore_mutant(I27_reclaim_copies_before_the_flush FILE mmu/address_space_r
   SCENARIO fault-reclaim DESIGN vma-refcount BY "lost|can reach"
   FROM1 [[  MmuGather(flushers_, *counters_, batch.start, batch.end).flush().keep();
 ]] TO1 "")
+slat_explore_mutant(I31_tracked_page_is_installed_writable FILE mmu/fault.cpp SOURCES mmu/fault.cpp
+  SCENARIO fault-track DESIGN vma-refcount BY "a write is not told|is writable"
+  FROM1 [[const bool writable = writable_ && !protect_;]] TO1 [[const bool writable = writable_;]])
+slat_explore_mutant(I31_tracked_page_is_written_and_not_told FILE mmu/fault.cpp SOURCES mmu/fault.cpp
+  SCENARIO fault-track DESIGN vma-refcount BY "a write is not told|is writable"
+  FROM1 [[    backing_->word(page_).clear_flags(PageBits::write_tracked);
+]] TO1 "")
+slat_explore_mutant(I31_tracking_begins_before_the_flush FILE mmu/address_space_track.cpp SOURCES mmu/address_space_track.cpp
+  SCENARIO fault-track DESIGN vma-refcount BY "a write is not told|is writable"
+  FROM1 [[  MmuGather(flushers_, *counters_, batch.start, batch.end).flush().keep();
+]] TO1 "")
+slat_explore_mutant(I20_tracking_does_not_wait_for_installs FILE mmu/address_space_track.cpp SOURCES mmu/address_space_track.cpp
+  SCENARIO fault-track DESIGN vma-refcount BY "a write is not told|is writable|installed between"
+  FROM1 [[  wait_for_page_owners(views, false, 0); ]] TO1 "  ")
+slat_explore_mutant(I26_pin_for_writing_is_not_told FILE mmu/translation_cache.cpp SOURCES mmu/translation_cache.cpp
+  SCENARIO dma-track DESIGN vma-refcount BY "a write is not told"
+  FROM1 [[  if ((request.access & vm_write) != 0) note_writes(pages);
+]] TO1 "")

@@ -31,7 +31,11 @@ struct State {
 };
 
 struct Guard final : ViewGuard {
-  Result<void> guard(std::uintptr_t, std::size_t) override {
+  Result<void> guard(std::uintptr_t, std::size_t) override { return call(); }
+
+  Result<void> write_protect(std::uintptr_t, std::size_t, bool) override { return call(); }
+
+  Result<void> call() {
     if (countdown != 0 && --countdown == 0) return fail(Errc::os_failed, EBUSY, "the guard fails");
     return {};
   }
@@ -229,6 +233,8 @@ const Operation operations[] = {
     {"reclaim", [](Fixture& f) { return outcome(f.world.mm.reclaim(f.at(6), 3 * page_size)); }},
     {"reclaim_of_many",
      [](Fixture& f) { return outcome(f.world.mm.reclaim(f.at(0), 28 * page_size)); }, true},
+    {"track_writes",
+     [](Fixture& f) { return outcome(f.world.mm.track_writes(f.at(6), 3 * page_size)); }, true},
     advise("dontneed", 2, 8, Advice::dontneed),
     advise("remove", 2, 8, Advice::remove),
     advise("pageout", 2, 8, Advice::pageout),
@@ -343,7 +349,7 @@ TEST_P(FailureSweep, is_all_or_nothing) {
     if (HasFailure()) break;
   }
   RecordProperty("failures", int(failures));
-  // Every operation calls the host, but for those that only fill.
+  // Every operation calls the host, but for those that only fill, or ask the guard.
   if (source.name == std::string("host_call") && !operation.fills) {
     EXPECT_GT(failures, 0u);
   }
@@ -375,6 +381,8 @@ TEST(Failure, I18_what_is_taken_back_is_taken_back_inside_the_range) {
       }
       return {};
     }
+
+    Result<void> write_protect(std::uintptr_t, std::size_t, bool) override { return {}; }
 
     AddressSpace* mm = nullptr;
     bool fail_next = false;

@@ -150,7 +150,7 @@ struct FaultRace : ::testing::Test {
 
 TEST_F(FaultRace, I20_range_in_progress_makes_the_fault_wait) {
   auto scope =
-      world.mm.notifiers().invalidate_range_start({at, at + page_size, InvalidateEvent::migrate});
+      world.mm.notifiers().invalidate_range_start({at, at + page_size, InvalidateEvent::reclaim});
   ASSERT_TRUE(scope);
   std::thread fault([&] { EXPECT_EQ(world.fault(at).result, FaultResult::done); });
   EXPECT_TRUE(eventually([&] { return world.count(Counter::fault_wait_count) > 0; }));

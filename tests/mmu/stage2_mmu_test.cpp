@@ -83,6 +83,21 @@ TEST_F(Stage2MmuTest, what_lies_in_no_slot_is_gone_and_a_run_ends_with_its_slot)
   EXPECT_EQ(last.pages, 1u);
 }
 
+TEST_F(Stage2MmuTest, tracked_writes_fault_once_and_reads_do_not) {
+  for (const std::uint64_t n : {7u, 8u}) ASSERT_EQ(fault(n, vm_write).result, FaultResult::done);
+  const auto tracked = world.mm.track_writes(hva + 7 * page, 2 * page);
+  ASSERT_TRUE(tracked) << mmu::testing::why(tracked);
+  EXPECT_EQ(*tracked, 2u);
+  EXPECT_TRUE(flusher.covered(guest + 7 * page, guest + 9 * page));
+  EXPECT_TRUE(table->access(guest + 7 * page, false)) << "protected, not taken away";
+  EXPECT_FALSE(table->access(guest + 7 * page, true));
+  EXPECT_EQ(fault(7).result, FaultResult::done);
+  EXPECT_FALSE(table->access(guest + 7 * page, true)) << "a read does not let writes through";
+  EXPECT_EQ(fault(7, vm_write).result, FaultResult::done);
+  EXPECT_TRUE(table->access(guest + 7 * page, true));
+  EXPECT_FALSE(table->access(guest + 8 * page, true));
+}
+
 TEST_F(Stage2MmuTest, non_blockable_range_is_refused_if_it_concerns_a_slot) {
   auto scope = world.mm.notifiers().invalidate_range_start(
       {hva, hva + page, InvalidateEvent::reclaim, false});

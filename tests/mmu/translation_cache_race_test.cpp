@@ -70,7 +70,7 @@ struct PinRace : ::testing::Test {
 TEST_F(PinRace, I26_start_waits_for_a_pin) {
   expect_waits_for_the_device(at, [&] {
     auto range =
-        world.mm.notifiers().invalidate_range_start({at, at + page_size, InvalidateEvent::migrate});
+        world.mm.notifiers().invalidate_range_start({at, at + page_size, InvalidateEvent::reclaim});
     EXPECT_TRUE(range);
     EXPECT_EQ(*world.backing->host_view(0), std::byte(0x77)) << "it has drained";
     EXPECT_EQ(world.backing->word(0).read().pins(), 0u);
@@ -128,7 +128,7 @@ TEST_F(PinRace, I26_no_pin_until_the_end) {
   std::thread device;
   {
     auto range =
-        world.mm.notifiers().invalidate_range_start({at, at + page_size, InvalidateEvent::migrate});
+        world.mm.notifiers().invalidate_range_start({at, at + page_size, InvalidateEvent::reclaim});
     ASSERT_TRUE(range);
     device = std::thread([&] {
       EXPECT_TRUE(cache->pin(at, 1, vm_write));

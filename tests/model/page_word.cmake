@@ -67,7 +67,7 @@ slat_model_mutant(I38_page_word_reclaimed_without_its_slot MODEL page_word FILE 
       if (!keep_slot) fresh &= (std::uint64_t(1) << PageBits::slot_shift) - 1;]])
 slat_model_mutant(I38_page_word_reclaimed_by_a_plain_store MODEL page_word FILE ${header} SCENARIO reclaim_keeps
   REFUTED_BY ${torn} DEADLOCK
-  FROM1 [[release_as(PageState::reclaimed, std::uint64_t(slot) << PageBits::slot_shift, PageBits::flags,
-               false);]]
+  FROM1 [[release_as(PageState::reclaimed, std::uint64_t(slot) << PageBits::slot_shift,
+               PageBits::flags & ~PageBits::write_tracked, false);]]
   TO1 [[word_.store(std::uint64_t(slot) << PageBits::slot_shift | std::uint64_t(PageState::reclaimed),
                 std::memory_order_release);]])

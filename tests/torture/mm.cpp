@@ -282,7 +282,7 @@ class MmTorture {
     const auto [first, count] = some_pages(worker);
     auto scope =
         mm_.notifiers().invalidate_range_start({address_of(first), address_of(first + count),
-                                                mmu::InvalidateEvent::migrate, worker.one_in(2)});
+                                                mmu::InvalidateEvent::reclaim, worker.one_in(2)});
     if (scope && worker.one_in(4))
       std::this_thread::sleep_for(std::chrono::microseconds(worker.below(100)));
   }
