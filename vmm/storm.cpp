@@ -13,8 +13,8 @@ namespace slat::vmm {
 namespace {
 
 constexpr std::array<std::string_view, storm_kinds> names = {
-    "zap",   "pageout", "cold",     "reclaim", "discard", "notifier",
-    "slots", "move",    "readonly", "dirty",   "split",   "collapse"};
+    "zap",  "pageout",  "cold",    "reclaim", "discard", "notifier", "slots",
+    "move", "readonly", "protect", "dirty",   "split",   "collapse"};
 constexpr std::size_t most_sleepers = 4;
 constexpr std::size_t most_read_only = 8;
 
@@ -62,7 +62,7 @@ class Storm::Sleeper final : public mmu::Notifier {
 
 Storm::Storm(Machine& machine, const StormOptions& options)
     : machine_(&machine), ram_(&machine.ram()), memory_(machine.accelerator().soft_memory()),
-      options_(options) {
+      options_(options), audit_(machine.ram()) {
   const auto has = [&](StormKind kind) {
     return std::find(options_.kinds.begin(), options_.kinds.end(), kind) != options_.kinds.end();
   };
@@ -99,7 +99,7 @@ void Storm::run() {
                                ? options_.kinds[0]
                                : options_.kinds[random() % options_.kinds.size()];
     const auto began = Clock::now();
-    auto done = give_back(false);
+    auto done = end_what_is_due(false);
     if (done) done = act(kind, pick(random), random);
     if (!done) {
       error_ = std::string(name(kind)) + ": " + done.error();
@@ -113,14 +113,14 @@ void Storm::run() {
     while (!stopping_.load(std::memory_order_relaxed) && Clock::now() < next) {
       std::this_thread::sleep_for(
           std::min<std::chrono::nanoseconds>(next - Clock::now(), std::chrono::milliseconds(5)));
-      if (auto given = give_back(false); !given) {
-        error_ = given.error();
+      if (auto ended = end_what_is_due(false); !ended) {
+        error_ = ended.error();
         break;
       }
     }
     if (!error_.empty()) break;
   }
-  if (auto done = give_back(true); !done && error_.empty()) error_ = done.error();
+  if (auto done = end_what_is_due(true); !done && error_.empty()) error_ = done.error();
   for (const auto& sleeper : sleepers_) ram_->mm().notifiers().unregister_notifier(*sleeper);
 }
 
@@ -162,6 +162,10 @@ Storm::Outcome Storm::act(StormKind kind, const Range& range, std::mt19937_64& r
     return outcome(machine_->change_slot(range.index, Machine::SlotChange::move));
   case StormKind::readonly:
     return make_read_only(range, random);
+  case StormKind::protect:
+    return audit_.begin({range.gpa(), range.bytes()},
+                        std::chrono::steady_clock::now() +
+                            std::chrono::microseconds(random() % 20'000));
   case StormKind::dirty:
     read_dirty(range);
     return {};
@@ -227,6 +231,18 @@ Storm::Outcome Storm::give_back(bool all) {
     return true;
   });
   return result;
+}
+
+Storm::Outcome Storm::end_tracking(bool all) {
+  auto done = audit_.finish(all);
+  unwritten_.store(audit_.unwritten_pages(), std::memory_order_relaxed); // a sum
+  return done;
+}
+
+Storm::Outcome Storm::end_what_is_due(bool all) {
+  auto given = give_back(all);
+  auto ended = end_tracking(all);
+  return given ? ended : given;
 }
 
 void Storm::read_dirty(const Range& range) {

@@ -5,6 +5,7 @@
 #include "mmu/address_space.hpp"
 #include "vmm/error.hpp"
 #include "vmm/machine.hpp"
+#include "vmm/write_audit.hpp"
 
 #include <array>
 #include <atomic>
@@ -30,6 +31,7 @@ enum class StormKind : unsigned {
   slots,    // a memory slot in use is deleted and added again
   move,     // a memory slot's guest view goes to another address
   readonly, // nobody may write there for some milliseconds
+  protect, // writes are tracked for some milliseconds: who writes is noted, and goes on; see WriteAudit
   dirty,    // our stage-2: the dirty log is read and cleaned
   split,    // our stage-2: huge leaves become small ones
   collapse, // our stage-2: small leaves become huge ones, where they can
@@ -100,6 +102,11 @@ class Storm {
     return discarded_.load(std::memory_order_relaxed); // a sum
   }
 
+  /// Pages whose writes were tracked, that nobody wrote, and that held what they had held.
+  [[nodiscard]] std::uint64_t unwritten_pages() const {
+    return unwritten_.load(std::memory_order_relaxed); // a sum
+  }
+
   /// Ends the storm, and gives the error that had ended it before; empty if there was none.
   [[nodiscard]] const std::string& finish();
 
@@ -130,6 +137,9 @@ class Storm {
   Outcome make_read_only(const Range& range, std::mt19937_64& random);
   /// Gives back what has been read-only for long enough, or all of it.
   Outcome give_back(bool all);
+  Outcome end_tracking(bool all);
+  /// Both.
+  Outcome end_what_is_due(bool all);
   void read_dirty(const Range& range);
   Outcome discard();
 
@@ -140,6 +150,7 @@ class Storm {
   std::atomic<bool> stopping_{false};
   std::array<std::atomic<std::uint64_t>, storm_kinds> counts_{};
   std::atomic<std::uint64_t> discarded_{0};
+  std::atomic<std::uint64_t> unwritten_{0};
   std::vector<GivenUpPages::Page> given_up_;       // of the thread
   std::string error_;                              // written by the thread, read after the join
   std::vector<std::unique_ptr<Sleeper>> sleepers_; // of the thread
@@ -151,6 +162,7 @@ class Storm {
   };
 
   std::vector<ReadOnly> read_only_; // the same
+  WriteAudit audit_;                // the same
   std::thread thread_;
 };
 

@@ -162,6 +162,23 @@ TEST_F(MachineStorm, I38_ReclaimedPagesComeBackAsTheGuestLeftThem) {
   EXPECT_EQ(reclaimed, kept.pages) << "a slot without a page";
 }
 
+TEST_F(MachineStorm, I38_NoWriteToATrackedPageIsMissed) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
+  expect_good_under(
+      *machine, log,
+      {.seed = 15, .rate = 2000, .max_pages = 256, .kinds = {StormKind::protect, StormKind::zap}},
+      [&] { return sum(Counter::tracked_write_count) >= 300; });
+  EXPECT_GT(sum(Counter::tracked_write_count), 0u);
+  EXPECT_GT(sum(Counter::write_tracked_pages), sum(Counter::tracked_write_count));
+}
+
 TEST_F(MachineStorm, I38_I39_AllKindsAtOnceLoseNothing) {
   SerialLog log;
   auto machine = make_machine({.kernel = memstress_image(),

@@ -87,6 +87,8 @@ std::span<const InvalTest> inval_tests() {
                 storm_of<kind(K::slots)>},
       InvalTest{"slot-move", "slots in use move to other addresses", storm_of<kind(K::move)>},
       InvalTest{"read-only", "write access goes and comes back", storm_of<kind(K::readonly)>},
+      InvalTest{"write-tracking", "no write to a protected page goes unnoticed",
+                storm_of<kind(K::protect)>},
       InvalTest{"dirty-storm", "the dirty log is read all the time", storm_of<kind(K::dirty)>},
       InvalTest{"split", "huge leaves are split under load", storm_of<kind(K::split)>},
       InvalTest{"collapse", "small leaves are collapsed under load", storm_of<kind(K::collapse)>},

@@ -190,6 +190,10 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
   if (storm != nullptr && storm->ranges(vmm::StormKind::discard) != 0)
     row("pages discarded, read as zero",
         fmt::format("{}, {}", storm->discarded_pages(), guest.discarded));
+  if (storm != nullptr && storm->ranges(vmm::StormKind::protect) != 0)
+    row("pages tracked, written, not",
+        fmt::format("{}, {}, {}", sum(mmu::Counter::write_tracked_pages),
+                    sum(mmu::Counter::tracked_write_count), storm->unwritten_pages()));
   if (const vmm::CompressedStore* const store = machine.ram().store()) {
     const vmm::CompressedStore::Stats kept = store->stats();
     row("pages reclaimed, restored", fmt::format("{}, {}", sum(mmu::Counter::reclaimed_pages),
@@ -291,6 +295,7 @@ int stress(const StressOptions& options) {
     if (storm) {
       stats["discarded_page_count"] = storm->discarded_pages();
       stats["discarded_page_read_count"] = guest.discarded;
+      stats["unwritten_page_count"] = storm->unwritten_pages();
     }
     if (digest) {
       stats["memory_digest"] = fmt::format("{:016x}", *digest);
