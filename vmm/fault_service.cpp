@@ -1,5 +1,7 @@
 #include "vmm/fault_service.hpp"
 
+#include "vmm/patient_fault.hpp"
+
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -40,7 +42,7 @@ Result<std::unique_ptr<FaultService>> FaultService::start(GuestRam& ram, kvm::Us
                     std::strerror(errno)));
   for (unsigned i = 0; i < options.threads; ++i) {
     try {
-      service->threads_.emplace_back([service = service.get()] { service->run(); });
+      service->threads_.emplace_back([service = service.get()] { service->run_guarded(); });
     } catch (const std::system_error& error) { // std::thread's only way to say no
       return fail(Errc::host_limit, error.code().value(),
                   fmt::format("cannot start fault thread {} of {}: {} (use fewer --fault-threads)",
@@ -59,6 +61,22 @@ FaultService::~FaultService() {
   for (std::thread& thread : threads_) thread.join();
 }
 
+void FaultService::run_guarded() {
+  try {
+    run();
+  } catch (const std::exception& error) { // out of memory, say: the guest ends, not the process
+    give_up(std::string("a fault thread has ended: ") + error.what());
+  }
+}
+
+void FaultService::give_up(const std::string& why) {
+  on_failure_(why);
+  // Who waits for this thread is let go. The vCPUs have been kicked by now, so they leave and do not go on with what
+  // the kernel has put in place of a page.
+  for (const GuestRam::Region& region : ram_->regions())
+    (void)uffd_->unregister_range(region.guest_view, region.gpa.size);
+}
+
 void FaultService::run() {
   // One message at a time where there are colleagues to take the next one.
   std::array<uffd_msg, 16> messages;
@@ -69,7 +87,8 @@ void FaultService::run() {
     if (fds[1].revents != 0) return;
     const auto count = uffd_->read_events(std::span(messages).first(batch));
     if (!count) {
-      on_failure_(0, mmu::FaultResult::failed);
+      give_up("a fault thread ends, for messages of the userfaultfd cannot be read: " +
+              count.error().message);
       return;
     }
     if (*count == 0) continue;
@@ -92,13 +111,15 @@ void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns)
                : event.minor ? mmu::Counter::uffd_minor_count
                              : mmu::Counter::uffd_missing_count);
   const std::uint32_t moves = ram_->moves();
-  const FaultAround::Window window = around_.window(event.thread_id, event.address);
+  FaultAround::Window window;
+  if (!event.wp)
+    window = around_.window(event.thread_id, event.address); // the neighbours are there
   const mmu::FaultOutcome outcome =
-      mmu::handle_mm_fault(*mm_, {.address = event.address,
-                                  .access = event.write ? mmu::vm_write : mmu::vm_read,
-                                  .mmu = &secondary_,
-                                  .around_start = window.start,
-                                  .around_end = window.end});
+      handle_fault_patiently(*mm_, {.address = event.address,
+                                    .access = event.write ? mmu::vm_write : mmu::vm_read,
+                                    .mmu = &secondary_,
+                                    .around_start = window.start,
+                                    .around_end = window.end});
   if (outcome.result == mmu::FaultResult::done) {
     latency_.record(now_ns() - read_at_ns);
     return;
@@ -117,7 +138,8 @@ void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns)
     (void)uffd_->wake(page, mmu::page_size);
     return;
   }
-  on_failure_(event.address, outcome.result);
+  on_failure_(fmt::format("a fault at {:#x} in the guest view cannot be resolved: {}",
+                          event.address, mmu::to_string(outcome.result)));
   (void)uffd_->poison(page, mmu::page_size);
   (void)uffd_->wake(page,
                     mmu::page_size); // also where this kernel cannot poison: the run is over anyway

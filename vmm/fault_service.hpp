@@ -12,6 +12,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -19,9 +20,9 @@ namespace slat::vmm {
 
 class FaultService {
  public:
-  /// A fault that cannot be resolved: the address in the guest view and why. Called by a service thread, which then
-  /// poisons the page, so that the vCPU comes back with an error instead of hanging.
-  using OnFailure = std::function<void(std::uintptr_t address, mmu::FaultResult why)>;
+  /// A fault that cannot be resolved, or a service thread that cannot go on: why, in a line. Called by a service thread,
+  /// which then poisons the page, so that the vCPU comes back with an error instead of hanging.
+  using OnFailure = std::function<void(std::string why)>;
 
   struct Options {
     unsigned threads = 1;
@@ -53,6 +54,9 @@ class FaultService {
 
  private:
   FaultService(GuestRam& ram, kvm::Userfaultfd& uffd, const Options& options, OnFailure on_failure);
+  void run_guarded();
+  /// This thread ends, and with it the run.
+  void give_up(const std::string& why);
   void run();
   void serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns);
 

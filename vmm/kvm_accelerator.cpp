@@ -22,7 +22,7 @@ class KvmAccelerator final : public Accelerator {
     auto system = kvm::System::open(options.kvm_device);
     if (!system) return from_kvm(system);
     auto uffd =
-        kvm::Userfaultfd::open({.wanted = UFFD_FEATURE_THREAD_ID,
+        kvm::Userfaultfd::open({.wanted = UFFD_FEATURE_THREAD_ID | uffd_protection_features,
                                 .required = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM});
     if (!uffd) return from_kvm(uffd);
     auto vm = system->create_vm();
@@ -45,11 +45,7 @@ class KvmAccelerator final : public Accelerator {
     const unsigned threads =
         options_.fault_threads != 0 ? options_.fault_threads : std::max(1u, options_.cpus / 2);
     auto service = FaultService::start(
-        ram, uffd_, {.threads = threads, .around = options_.fault_around},
-        [on_failure = std::move(on_failure)](std::uintptr_t address, mmu::FaultResult why) {
-          on_failure(fmt::format("a fault at {:#x} in the guest view cannot be resolved: {}",
-                                 address, mmu::to_string(why)));
-        });
+        ram, uffd_, {.threads = threads, .around = options_.fault_around}, std::move(on_failure));
     if (!service) return forward(service);
     service_ = std::move(*service);
     for (std::size_t i = 0; i < ram.regions().size(); ++i)

@@ -1,5 +1,7 @@
 #include "vmm/soft_memory.hpp"
 
+#include "vmm/patient_fault.hpp"
+
 #include <chrono>
 #include <fmt/format.h>
 
@@ -83,7 +85,7 @@ mmu::FaultResult SoftMemory::VcpuView::fault(std::uint64_t gpa, softcpu::Access 
   SLAT_ASSERT(gpa == absent_gpa_, "a fault on a page that was not found absent");
   const std::uintptr_t address = absent_address_;
   const FaultWindow window = stream_.window(memory_->around_, address);
-  const mmu::FaultOutcome outcome = mmu::handle_mm_fault(
+  const mmu::FaultOutcome outcome = handle_fault_patiently(
       memory_->ram_->mm(),
       {.address = address,
        .access = access == softcpu::Access::write ? mmu::vm_write : mmu::vm_read,

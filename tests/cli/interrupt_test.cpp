@@ -4,6 +4,8 @@
 #include <chrono>
 #include <filesystem>
 #include <gtest/gtest.h>
+#include <set>
+#include <string>
 #include <unistd.h>
 
 namespace slat::test {
@@ -70,6 +72,25 @@ TEST_F(Interrupt, ComesInTimeAlsoDuringTheStart) {
     EXPECT_FALSE(ended.timed_out);
     EXPECT_EQ(ended.exit_code, 130) << "after " << delay_ms << " ms";
   }
+}
+
+/// What a run could leave in the places that outlive a process.
+std::set<std::string> entries_of(const std::filesystem::path& directory) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(directory))
+    names.insert(entry.path().filename());
+  return names;
+}
+
+TEST_F(Interrupt, SigkillLeavesTheHostClean) {
+  const auto shared_memory = entries_of("/dev/shm");
+  const Ended ended =
+      interrupt({"stress", "--seconds", "600", "--storm", "zap,reclaim,protect", "--memory", "64M"},
+                "faults/s", SIGKILL);
+  EXPECT_EQ(ended.exit_code, 128 + SIGKILL);
+  EXPECT_EQ(entries_of("/dev/shm"), shared_memory);
+  Process next(slat_process({"stress", "--seconds", "1", "--memory", "64M"}));
+  EXPECT_EQ(next.finish().exit_code, 0) << "the next run finds nothing in its way";
 }
 
 } // namespace
