@@ -151,7 +151,7 @@ class DmaTorture {
     const std::uintptr_t at = where_[page].load();
     if (at == 0) return;
     auto range = mm_->notifiers().invalidate_range_start(
-        {at, at + mmu::page_size, mmu::InvalidateEvent::reclaim, worker.one_in(2)});
+        {at, at + mmu::page_size, mmu::InvalidateEvent::write_protect, worker.one_in(2)});
     if (!range) return;
     if (where_[page].load() != at) return; // it has moved in between: not our page's range
     std::array<std::uint64_t, device_limit> before{};

@@ -259,7 +259,7 @@ class MmTorture {
     const std::uint64_t page = worker.below(page_count);
     const std::uintptr_t at = address_of(page);
     auto scope = mm_.notifiers().invalidate_range_start(
-        {at, at + mmu::page_size, mmu::InvalidateEvent::reclaim, worker.one_in(2)});
+        {at, at + mmu::page_size, mmu::InvalidateEvent::write_protect, worker.one_in(2)});
     if (!scope) return;
     word(page).lock(); // waits for installs and fills under way
     word(page).unlock(0, mmu::PageBits::installed);
@@ -276,13 +276,31 @@ class MmTorture {
     check(done.has_value(), "reclaim: {}", done ? "" : done.error().message);
   }
 
+  /// What nobody is said to have written must hold what it held. One worker: a page has one tracker.
+  void track(torture::Worker& worker) {
+    worker.breathe();
+    const auto [first, count] = some_pages(worker);
+    auto done = mm_.track_writes(address_of(first), count << mmu::page_shift);
+    check(done.has_value(), "track_writes: {}", done ? "" : done.error().message);
+    alignas(64) std::array<std::byte, mmu::page_size> before, after;
+    for (std::uint64_t page = first; page < first + count; ++page) {
+      if (!mm_.read_unwritten(address_of(page), before)) continue;
+      if (worker.one_in(4)) std::this_thread::yield();
+      if (!mm_.read_unwritten(address_of(page), after)) continue;
+      check(before == after,
+            "page {} was written while its writes were tracked, and nobody was told", page);
+      unwritten_.fetch_add(1, std::memory_order_relaxed);
+    }
+    if (worker.one_in(2)) (void)mm_.untrack_writes(address_of(first), count << mmu::page_shift);
+  }
+
   /// Ranges without a change, some not blockable: faults in them wait, and go on.
   void bare_range(torture::Worker& worker) {
     worker.breathe();
     const auto [first, count] = some_pages(worker);
-    auto scope =
-        mm_.notifiers().invalidate_range_start({address_of(first), address_of(first + count),
-                                                mmu::InvalidateEvent::reclaim, worker.one_in(2)});
+    auto scope = mm_.notifiers().invalidate_range_start(
+        {address_of(first), address_of(first + count), mmu::InvalidateEvent::write_protect,
+         worker.one_in(2)});
     if (scope && worker.one_in(4))
       std::this_thread::sleep_for(std::chrono::microseconds(worker.below(100)));
   }
@@ -299,13 +317,16 @@ class MmTorture {
   [[nodiscard]] std::string summary() {
     return fmt::format(
         "{} accesses, {} faults done ({} no_vma, {} poisoned, {} no_memory), {} fills, {} retries, "
-        "{} waits, {} fallbacks, {} changes, {} copies, {} pages reclaimed, {} restored",
+        "{} waits, {} fallbacks, {} changes, {} copies, {} pages reclaimed, {} restored, "
+        "{} tracked, {} written, {} not",
         accesses_.load(), results_[0].load(), result(mmu::FaultResult::no_vma),
         result(mmu::FaultResult::poisoned), result(mmu::FaultResult::no_memory),
         sources_[0]->fills() + sources_[1]->fills(), counters_.sum(mmu::Counter::fault_retry_count),
         counters_.sum(mmu::Counter::fault_wait_count),
         counters_.sum(mmu::Counter::mm_lock_fallback_count), changes_.load(), copies_.load(),
-        counters_.sum(mmu::Counter::reclaimed_pages), counters_.sum(mmu::Counter::restored_pages));
+        counters_.sum(mmu::Counter::reclaimed_pages), counters_.sum(mmu::Counter::restored_pages),
+        counters_.sum(mmu::Counter::write_tracked_pages),
+        counters_.sum(mmu::Counter::tracked_write_count), unwritten_.load());
   }
 
   [[nodiscard]] std::string state() {
@@ -395,7 +416,7 @@ class MmTorture {
   std::array<Vcpu, vcpu_limit> vcpus_;
   std::array<std::uint64_t, page_count> remote_{}; // the copier's
   std::array<std::atomic<std::uint64_t>, 8> results_{};
-  std::atomic<std::uint64_t> accesses_{0}, changes_{0}, copies_{0};
+  std::atomic<std::uint64_t> accesses_{0}, changes_{0}, copies_{0}, unwritten_{0};
 };
 
 } // namespace
@@ -416,6 +437,7 @@ int main(int argc, char** argv) {
   torture.add_worker("copier", [&](torture::Worker& w) { mm.copy(w); });
   torture.add_worker("flusher", [&](torture::Worker& w) { mm.flush_page(w); });
   torture.add_worker("reclaimer", [&](torture::Worker& w) { mm.reclaim_pages(w); });
+  torture.add_worker("tracker", [&](torture::Worker& w) { mm.track(w); });
   torture.add_worker("ranger", [&](torture::Worker& w) { mm.bare_range(w); });
   return torture.run([&] { return mm.state(); },
                      [&] {

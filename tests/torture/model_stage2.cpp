@@ -42,9 +42,11 @@ mmu::InstallStatus ModelStage2::install_one(std::uint64_t page, bool writable) {
   }
   const std::uintptr_t at = base_ + (page << mmu::page_shift);
   std::uint64_t expected = entry.load(std::memory_order_acquire);
-  if ((expected & present) != 0) return mmu::InstallStatus::already_installed;
+  const bool enough = !writable || (expected & writable_bit) != 0;
+  if ((expected & present) != 0 && enough) return mmu::InstallStatus::already_installed;
   // The page is locked, so no range over it can end before this returns: in progress is all to ask.
-  if (expected != 0 || !entry.compare_exchange_strong(expected, frozen_value()))
+  const bool usable = expected == 0 || (expected & present) != 0;
+  if (!usable || !entry.compare_exchange_strong(expected, frozen_value()))
     return mmu::InstallStatus::retry;
   mmu::StdAtomics::fence(); // pairs with the fence in InvalidateSeq::begin()
   const bool fresh = !mm_->notifiers().sequence().in_progress(at, at + mmu::page_size);
