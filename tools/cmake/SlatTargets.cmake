@@ -40,7 +40,8 @@ function(slat_use_test_headers name)
   target_precompile_headers(${name} REUSE_FROM slat_test_headers)
 endfunction()
 
-# A GoogleTest executable; every test case becomes a CTest test of its own.
+# A GoogleTest executable; every test case becomes a CTest test of its own. Under sanitizers, where a process takes long
+# to start, the unit tests of an executable are one.
 #   slat_test(name SOURCES ... LIBS ... [LABELS ...] [TIMEOUT seconds] [SERIAL] [EACH_DESIGN] [EACH_ACCEL])
 # EACH_DESIGN: once for every design of VMA locking, by SLAT_TEST_VMA_LOCK. EACH_ACCEL: once on KVM and once on software
 # vCPUs, by SLAT_TEST_ACCEL; under sanitizers with one design there.
@@ -80,6 +81,11 @@ function(slat_test name)
       endif()
       if(NOT accel STREQUAL any) # another property: a list in one of them would not survive the way through CTest's files
         list(APPEND environment ENVIRONMENT_MODIFICATION "SLAT_TEST_ACCEL=set:${accel}")
+      endif()
+      if(SLAT_SANITIZE AND ARG_LABELS STREQUAL unit)
+        add_test(NAME ${prefix}${name} COMMAND ${name} --gtest_brief=1)
+        set_tests_properties(${prefix}${name} PROPERTIES ${props} TIMEOUT 900 ${environment})
+        continue()
       endif()
       gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST TEST_PREFIX "${prefix}" TEST_LIST "${name}-${prefix}"
                            PROPERTIES ${props} ${environment})
