@@ -5,7 +5,6 @@
 
 #include <atomic>
 #include <gmock/gmock.h>
-#include <regex>
 #include <sstream>
 #include <thread>
 
@@ -160,9 +159,6 @@ TEST(Stage2Text, EveryLineIsWellFormedWhileThreadsFaultZapSplitAndCollapse) {
       rounds.fetch_add(1, std::memory_order_relaxed); // progress, for the loop below
     }
   });
-  const std::regex run(
-      "([0-9a-f]{8})-([0-9a-f]{8}) +([0-9]+[KM]) +(4K|2M) rwx WB +([0-9]+) +([0-9]+) "
-      "([0-9a-f]+)");
   std::size_t runs = 0;
   for (unsigned dumps = 0; dumps < 50 || rounds.load(std::memory_order_relaxed) < 50 || runs == 0;
        ++dumps) {
@@ -174,15 +170,20 @@ TEST(Stage2Text, EveryLineIsWellFormedWhileThreadsFaultZapSplitAndCollapse) {
     if (lines[2] == "nothing is mapped") continue;
     lines.erase(lines.begin(), lines.begin() + 3);
     for (const std::string& line : lines) {
-      std::smatch found;
-      ASSERT_TRUE(std::regex_match(line, found, run)) << line;
-      const std::uint64_t start = std::stoull(found[1], nullptr, 16);
-      const std::uint64_t end = std::stoull(found[2], nullptr, 16);
+      ASSERT_THAT(line, testing::MatchesRegex("[0-9a-f]+-[0-9a-f]+ +[0-9]+[KM] +(4K|2M) rwx WB "
+                                              "+[0-9]+ +[0-9]+ [0-9a-f]+"));
+      std::istringstream words(line);
+      std::string range, bytes, leaf, access, type, accessed, dirty, host;
+      words >> range >> bytes >> leaf >> access >> type >> accessed >> dirty >> host;
+      ASSERT_EQ(range.find('-'), 8U) << line;
+      ASSERT_EQ(range.size(), 17U) << line;
+      const std::uint64_t start = std::stoull(range, nullptr, 16);
+      const std::uint64_t end = std::stoull(range.substr(9), nullptr, 16);
       ASSERT_GE(start, before) << line;
       ASSERT_GT(end, start) << line;
       ASSERT_LE(end, size) << line;
-      ASSERT_EQ(*parse_size(std::string(found[3])), end - start) << line;
-      ASSERT_EQ(std::stoull(found[7], nullptr, 16), t.host_base + start) << line;
+      ASSERT_EQ(*parse_size(bytes), end - start) << line;
+      ASSERT_EQ(std::stoull(host, nullptr, 16), t.host_base + start) << line;
       before = end;
       ++runs;
     }
