@@ -3,12 +3,15 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdarg>
 #include <cstddef>
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/types.h>
+#include <thread>
 #include <unistd.h>
 
 #ifndef MADV_POPULATE_WRITE
@@ -23,6 +26,7 @@ struct Rule {
   std::array<std::atomic<int>, 4> errors{};
   std::atomic<unsigned> kinds{0};
   std::atomic<std::uint64_t> failures{0};
+  std::atomic<std::uint32_t> delay_us{0};
 };
 
 std::array<Rule, std::size_t(FailingHost::Call::last_)> rules;
@@ -32,11 +36,13 @@ std::atomic<int> uffd{-1}; // the descriptor that messages are read from
 int verdict(FailingHost::Call call) {
   Rule& rule = rules[std::size_t(call)];
   const std::uint32_t one_in = rule.one_in.load();
-  if (one_in == 0) return 0;
+  const std::uint32_t delay_us = rule.delay_us.load();
+  if (one_in == 0 && delay_us == 0) return 0;
   static thread_local std::uint64_t state = reinterpret_cast<std::uintptr_t>(&state);
   state = state * 6364136223846793005 + 1442695040888963407;
   const std::uint64_t random = state >> 33;
-  if (random % one_in != 0) return 0;
+  if (delay_us != 0) std::this_thread::sleep_for(std::chrono::microseconds(random % delay_us));
+  if (one_in == 0 || random % one_in != 0) return 0;
   ++rule.failures;
   return rule.errors[random / one_in % rule.kinds.load()].load();
 }
@@ -53,6 +59,7 @@ FailingHost::FailingHost() = default;
 FailingHost::~FailingHost() {
   for (Rule& rule : rules) {
     rule.one_in = 0;
+    rule.delay_us = 0;
     rule.failures = 0;
   }
 }
@@ -66,6 +73,10 @@ void FailingHost::fail(Call call, std::uint32_t one_in, std::initializer_list<in
   rule.one_in = one_in;
 }
 
+void FailingHost::delay(Call call, std::uint32_t microseconds) {
+  rules[std::size_t(call)].delay_us = microseconds;
+}
+
 std::uint64_t FailingHost::failures(Call call) const {
   return rules[std::size_t(call)].failures.load();
 }
@@ -76,6 +87,14 @@ extern "C" {
 int __real_ioctl(int fd, unsigned long request, void* argument);
 int __real_madvise(void* address, std::size_t length, int advice);
 ssize_t __real_read(int fd, void* buffer, std::size_t size);
+
+int __real_fallocate(int fd, int mode, off_t offset, off_t length);
+
+int __wrap_fallocate(int fd, int mode, off_t offset, off_t length) {
+  using namespace slat::vmm;
+  const int error = mode == FALLOC_FL_KEEP_SIZE ? verdict(FailingHost::Call::allocate) : 0;
+  return error != 0 ? fail_with(error) : __real_fallocate(fd, mode, offset, length);
+}
 
 int __wrap_ioctl(int fd, unsigned long request, ...) {
   using namespace slat::vmm;

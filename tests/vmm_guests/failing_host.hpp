@@ -15,6 +15,7 @@ class FailingHost {
     uffd_write_protect,
     uffd_read,
     populate, // MADV_POPULATE_WRITE
+    allocate, // fallocate() that makes pages
     last_
   };
 
@@ -25,6 +26,9 @@ class FailingHost {
 
   /// 1: all of them; 0: none. One of `errors` (four at most), by chance.
   void fail(Call call, std::uint32_t one_in, std::initializer_list<int> errors);
+
+  /// Each call takes up to `microseconds` longer, by chance. 0: none does.
+  void delay(Call call, std::uint32_t microseconds);
 
   /// So far.
   [[nodiscard]] std::uint64_t failures(Call call) const;

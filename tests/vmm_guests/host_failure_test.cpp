@@ -91,6 +91,29 @@ TEST_F(HostFailure, a_host_without_memory_for_good_ends_the_run_and_says_so) {
   EXPECT_THAT(end.report, HasSubstr("out of memory"));
 }
 
+TEST_F(HostFailure, I41_a_source_that_fails_for_good_ends_the_run_and_its_page_is_never_read) {
+  make();
+  host_.fail(Call::populate, 2, {EIO});
+  host_.fail(Call::allocate, 1, {EIO}); // what a source tries then
+  ASSERT_TRUE(machine_->start());
+  const MachineEnd end = end_of(*machine_);
+  EXPECT_EQ(end.reason, MachineEnd::Reason::crashed);
+  EXPECT_THAT(end.report, HasSubstr("poisoned"));
+  EXPECT_THAT(log_.text(), testing::Not(HasSubstr("mismatch")));
+}
+
+TEST_F(HostFailure, I38_a_source_that_takes_its_time_only_makes_the_guest_wait) {
+  make();
+  host_.delay(Call::populate, 3000);
+  Storm storm(*machine_, {.seed = 25,
+                          .rate = 500,
+                          .max_pages = 64,
+                          .kinds = {StormKind::reclaim, StormKind::zap, StormKind::protect}});
+  expect_good_until([&] { return machine_->counters().sum(Counter::restored_pages) >= 300; });
+  EXPECT_EQ(storm.finish(), "");
+  EXPECT_GT(machine_->counters().sum(Counter::restored_pages), 0u);
+}
+
 TEST_F(HostFailure, a_fault_thread_that_dies_ends_the_run_and_says_so) {
   make("mib=8 passes=1000000");
   if (is_soft()) GTEST_SKIP() << "software vCPUs have no fault threads";
