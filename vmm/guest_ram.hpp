@@ -85,9 +85,6 @@ class GuestRam final : public GuestMemory {
 
   [[nodiscard]] mmu::AddressSpace& mm() { return *mm_; }
 
-  /// How devices, and everything else on the host side, get at guest memory.
-  [[nodiscard]] mmu::TranslationCache& translations() { return *translations_; }
-
   [[nodiscard]] std::span<const Region> regions() const { return regions_; }
 
   [[nodiscard]] std::uint64_t size() const { return size_; }

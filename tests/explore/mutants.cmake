@@ -24,7 +24,7 @@ slat_explore_mutant(I01_vma_of_another_mm_is_locked FILE mmu/vma_lock/vma_refcou
   FROM1 [=[if (owner != &mm) [[unlikely]] {]=] TO1 [=[if (owner == nullptr) [[unlikely]] {]=])
 slat_explore_mutant(I02_vma_checked_before_the_increment_only FILE mmu/vma_lock/vma_refcount.hpp
   SOURCES mmu/address_space.cpp mmu/fault.cpp
-  SCENARIO fault-remap DESIGN vma-refcount BY "."
+  SCENARIO fault-remap DESIGN vma-refcount BY "content after its unmap"
   FROM1 [[      vma_end_read();
       return VmaReadLock::contended;
     }
@@ -74,7 +74,7 @@ slat_explore_mutant(I05_vma_put_without_a_pin FILE mmu/vma_lock/vma_refcount.hpp
       if (owner->drop()) free_mm(owner);]] TO1 [[      vma_end_read();
       if (false) free_mm(owner);]])
 slat_explore_mutant(I40_page_filled_twice FILE mmu/page_word.hpp SOURCES mmu/fault.cpp
-  SCENARIO fault-fault-remove DESIGN vma-refcount BY "."
+  SCENARIO fault-fault-remove DESIGN vma-refcount BY "filled twice|nobody fills"
   FROM1 [[      if (word_.compare_exchange_weak(old, filling, std::memory_order_acquire,
                                       std::memory_order_relaxed))
         return FillClaim::claimed;]]
