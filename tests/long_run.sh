@@ -121,7 +121,7 @@ while ! over; do
   done
   for name in rcu srcu tree notifier stage2; do over || torture "$name" $((seed + round)); done
   over || exploration $((seed + round))
-  over || piece "slat inval" "$slat" inval run --seed $((seed + round)) --memory 64M
+  over || piece "slat inval" "$slat" inval run --seed $((seed + round)) --memory 64M --seconds 0.3
   round=$((round + 1))
 done
 printf '\r\033[K' >&2
@@ -148,8 +148,8 @@ printf '\r\033[K' >&2
       printf "|---|"; for (i = 0; i <= count; ++i) printf "---|"; print ""
       for (r = 1; r <= lines; ++r) {
         printf "| %s |", rows[r]
-        for (i = 1; i <= count; ++i) printf " %d |", sum[rows[r], columns[i]]
-        printf " %d |\n", total[rows[r]]
+        for (i = 1; i <= count; ++i) printf " %.0f |", sum[rows[r], columns[i]]
+        printf " %.0f |\n", total[rows[r]]
       }
     }' "$facts"
   echo
