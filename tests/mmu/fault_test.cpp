@@ -157,6 +157,14 @@ TEST_P(InstallAnswer, decides_the_fault) {
   EXPECT_EQ(world.source->fills_of(0), 1u);
 }
 
+TEST_F(FaultTest, host_that_knows_of_no_mapping_is_believed_in_the_end) {
+  world.mmu.decide = [](const FakeMmu::Call&) { return InstallResult{InstallStatus::gone, 0}; };
+  const std::uintptr_t at = world.map(0, 1);
+  EXPECT_EQ(world.fault(at).result, FaultResult::no_vma);
+  EXPECT_GT(world.mmu.calls().size(), 1u) << "the map says otherwise";
+  EXPECT_FALSE(world.backing->word(0).read().owned());
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Of, InstallAnswer,
     ::testing::Values(
@@ -165,7 +173,7 @@ INSTANTIATE_TEST_SUITE_P(
                     true},
         InstallCase{"retry", InstallStatus::retry, FaultResult::done, 2, true},
         InstallCase{"partial_of_nothing", InstallStatus::partial, FaultResult::done, 2, true},
-        InstallCase{"gone", InstallStatus::gone, FaultResult::no_vma, 1, false},
+        InstallCase{"gone", InstallStatus::gone, FaultResult::done, 2, true},
         InstallCase{"no_memory", InstallStatus::no_memory, FaultResult::no_memory, 1, false},
         InstallCase{"failed", InstallStatus::failed, FaultResult::failed, 1, false}),
     [](const auto& tested) { return tested.param.name; });

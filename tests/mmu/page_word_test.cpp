@@ -116,7 +116,7 @@ TEST(PageWord, unlock_empty_leaves_nothing_behind) {
   EXPECT_EQ(word.read().raw(), 0u);
 }
 
-TEST(PageWord, unlock_reclaimed_leaves_the_slot_and_the_pins_alone) {
+TEST(PageWord, unlock_reclaimed_leaves_the_slot_the_pins_and_write_tracked_alone) {
   for (const std::uint32_t slot : {0u, 77u, 0xffffffffu}) {
     PageWord word;
     raw<std::uint64_t>(word).store(PageBits::flags | 3 * PageBits::one_pin |
@@ -124,7 +124,9 @@ TEST(PageWord, unlock_reclaimed_leaves_the_slot_and_the_pins_alone) {
     ASSERT_TRUE(word.try_lock_present());
     word.unlock_reclaimed(slot);
     EXPECT_EQ(word.read().raw(), std::uint64_t(slot) << PageBits::slot_shift |
-                                     3 * PageBits::one_pin | std::uint64_t(PageState::reclaimed));
+                                     3 * PageBits::one_pin | PageBits::write_tracked |
+                                     std::uint64_t(PageState::reclaimed))
+        << "of the flags only what says something of the content stays";
     EXPECT_EQ(word.read().slot(), slot);
     EXPECT_FALSE(word.try_lock_present());
     EXPECT_FALSE(word.try_pin_present());
