@@ -107,7 +107,7 @@ class DmaTrack final : public Scenario {
               require(pin.has_value(), "a pin failed");
               visible(&world_.backing->word(0), Access::write, "device writes",
                       std::source_location::current());
-              set_content(*world_.backing, 0, 0x100);
+              set_content(*world_.backing, 0, 0x900); // not what the source gives
             },
             [this] {
               require(world_.mm->track_writes(world_.at(0), page_size).has_value(),
