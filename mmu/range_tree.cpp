@@ -55,7 +55,7 @@ struct GapSearch {
         if (const auto found = before(start)) return found;
         if (node->level > 0 && as_inner(node).max_gap[i] >= length) {
           free_from = start; // done with what is before
-          if (const auto found = in(as_inner(node).child[i])) return found;
+          if (const auto found = in(child_of(as_inner(node), i))) return found;
         }
       }
       free_from = end;
@@ -73,7 +73,7 @@ void* RangeTreeBase::find(std::uintptr_t address) const {
   for (unsigned level = root.level(); level > 0; --level) {
     reads_shared(node);
     const Inner& inner = as_inner(node);
-    node = inner.child[slot_for(inner.last_end, address)];
+    node = child_of(inner, slot_for(inner.last_end, address));
     if (node == nullptr) return nullptr;
   }
   reads_shared(node);
@@ -89,7 +89,7 @@ RangeTreeBase::Entry RangeTreeBase::first_from(std::uintptr_t address) const {
   const Subtree root = this->root();
   const Node* node = root.node();
   for (unsigned level = root.level(); level > 0 && node != nullptr; --level)
-    node = as_inner(node).child[slot_for(as_inner(node).last_end, address)];
+    node = child_of(as_inner(node), slot_for(as_inner(node).last_end, address));
   if (node == nullptr) return {};
   const Leaf& leaf = as_leaf(node);
   const unsigned i = slot_for(leaf.end, address);
@@ -103,7 +103,7 @@ RangeTreeBase::Entry RangeTreeBase::last_before(std::uintptr_t address) const {
   while (node->level > 0) {
     const unsigned below = starts_below(as_inner(node), address);
     if (below == 0) return {};
-    node = as_inner(node).child[below - 1];
+    node = child_of(as_inner(node), below - 1);
   }
   const Leaf& leaf = as_leaf(node);
   const unsigned below = starts_below(leaf, address);
@@ -129,7 +129,7 @@ RangeTreeBase::Cursor::Cursor(Subtree root, std::uintptr_t address) {
   for (unsigned level = levels_; level > 0; --level) {
     node_[level] = node;
     index_[level] = slot_for(as_inner(node).last_end, address);
-    node = as_inner(node).child[index_[level]];
+    node = child_of(as_inner(node), index_[level]);
     if (node == nullptr) return;
   }
   index_[0] = slot_for(as_leaf(node).end, address);
@@ -146,7 +146,7 @@ void RangeTreeBase::Cursor::next() {
   for (unsigned level = 1; level <= levels_; ++level) {
     if (++index_[level] == node_[level]->count) continue;
     for (; level > 0; --level) {
-      node_[level - 1] = as_inner(node_[level]).child[index_[level]];
+      node_[level - 1] = child_of(as_inner(node_[level]), index_[level]);
       index_[level - 1] = 0;
     }
     return;
@@ -165,7 +165,12 @@ void RangeTreeBase::Edit::commit() {
   SLAT_ASSERT(!failed_, "an edit is committed that had no memory");
   RangeTreeBase& tree = *std::exchange(tree_, nullptr);
   tree.size_ = size_;
-  tree.root_.store(root_, std::memory_order_release); // pairs with root() (I11)
+  if (graft_.child != nullptr) // pairs with child_of() (I11)
+    static_cast<Inner&>(*graft_.parent)
+        .child[graft_.slot]
+        .store(graft_.child, std::memory_order_release);
+  else
+    tree.root_.store(root_, std::memory_order_release); // pairs with root() (I11)
   tree.editing_ = false;
   tree.retired_ = retired_;
   tree.retired_count_ = retired_count_;

@@ -36,15 +36,14 @@ struct Checker {
 
   void inner(const Inner& inner) {
     for (unsigned i = 0; i < inner.count; ++i) {
-      subtree(inner.child[i], inner.level - 1u, false);
-      const Summary summary = summarize(*inner.child[i]);
-      require(inner.first_start[i] == summary.first_start &&
-                  inner.last_end[i] == summary.last_end && inner.max_gap[i] == summary.max_gap,
-              "summary of the child at {:#x} is wrong", summary.first_start);
+      subtree(own_child_of(inner, i), inner.level - 1u, false);
+      const Summary summary = summarize(*own_child_of(inner, i));
+      require(summary_in(inner, i) == summary, "summary of the child at {:#x} is wrong",
+              summary.first_start);
     }
     for (unsigned i = inner.count; i < inner_slots; ++i)
       require(inner.last_end[i] == pad_key && inner.first_start[i] == pad_key &&
-                  inner.child[i] == nullptr && inner.max_gap[i] == 0,
+                  own_child_of(inner, i) == nullptr && inner.max_gap[i] == 0,
               "slot {} of an inner node of {} is not padded", i, inner.count);
   }
 
@@ -67,7 +66,7 @@ void measure(const Node* node, RangeTreeBase::Shape& shape) {
   }
   ++shape.inner_nodes;
   shape.bytes += sizeof(Inner);
-  for (unsigned i = 0; i < node->count; ++i) measure(as_inner(node).child[i], shape);
+  for (unsigned i = 0; i < node->count; ++i) measure(own_child_of(as_inner(node), i), shape);
 }
 
 } // namespace

@@ -8,7 +8,8 @@
 //   + right border node from the border + [right neighbour]   items kept
 //
 // They are dealt out to fresh nodes, which are what is new one level up. A neighbour is drawn in
-// when there are too few for a node. The level that has no nodes beside the borders is the top.
+// when there are too few for a node. The level that has no nodes beside the borders is the top. It ends
+// below where one fresh node looks to its parent like the one before: that is a graft.
 #include "mmu/range_tree.hpp"
 
 #include "mmu/range_tree_node.hpp"
@@ -79,12 +80,12 @@ class Replacement {
   bool step_left(unsigned level, Run& run);
   bool step_right(unsigned level, Run& run);
   [[nodiscard]] bool is_top(unsigned level) const;
+  [[nodiscard]] bool is_graft(unsigned level) const;
   void set_new(Node* node, unsigned slot, std::size_t i, Node*& fresh_child) const;
   static bool is_one_for_one(const Run (&runs)[4], std::size_t items);
   bool build(unsigned level, const Run (&runs)[4], std::size_t items);
   Node* create(unsigned level);
   std::size_t retire(Node* node, unsigned level, bool on_left, bool on_right);
-  void retire_one(Node* node);
 
   RangeTreeBase::Edit& edit_;
   const std::byte* const entries_;
@@ -106,7 +107,7 @@ void Replacement::descend(std::uintptr_t start, std::uintptr_t end) {
     left_.node[level] = node;
     left_.index[level] =
         std::min(slot_for(as_inner(node).last_end, start), unsigned(node->count) - 1);
-    node = as_inner(node).child[left_.index[level]];
+    node = own_child_of(as_inner(node), left_.index[level]);
     prefetch(node, level - 1);
   }
   const Leaf& first = as_leaf(node);
@@ -124,7 +125,7 @@ void Replacement::descend(std::uintptr_t start, std::uintptr_t end) {
   for (unsigned level = levels(); level > 0; --level) {
     path.node[level] = node;
     path.index[level] = std::max(1u, starts_below(as_inner(node), end)) - 1;
-    node = as_inner(node).child[path.index[level]];
+    node = own_child_of(as_inner(node), path.index[level]);
   }
   path.node[0] = node;
   path.index[0] = starts_below(as_leaf(node), end);
@@ -164,11 +165,11 @@ bool Replacement::step_left(unsigned level, Run& run) {
   while (up <= levels() && left_.index[up] == 0) ++up;
   if (up > levels()) return false;
   --left_.index[up];
-  Node* node = as_inner(left_.node[up]).child[left_.index[up]];
+  Node* node = own_child_of(as_inner(left_.node[up]), left_.index[up]);
   while (--up > level) {
     left_.node[up] = node;
     left_.index[up] = node->count - 1u;
-    node = as_inner(node).child[left_.index[up]];
+    node = own_child_of(as_inner(node), left_.index[up]);
   }
   run = {node, 0, node->count};
   return true;
@@ -179,11 +180,11 @@ bool Replacement::step_right(unsigned level, Run& run) {
   while (up <= levels() && right_.index[up] + 1u == right_.node[up]->count) ++up;
   if (up > levels()) return false;
   ++right_.index[up];
-  Node* node = as_inner(right_.node[up]).child[right_.index[up]];
+  Node* node = own_child_of(as_inner(right_.node[up]), right_.index[up]);
   while (--up > level) {
     right_.node[up] = node;
     right_.index[up] = 0;
-    node = as_inner(node).child[0];
+    node = own_child_of(as_inner(node), 0);
   }
   run = {node, 0, node->count};
   return true;
@@ -195,6 +196,15 @@ bool Replacement::is_top(unsigned level) const {
   for (unsigned up = level + 1; up <= levels(); ++up)
     if (left_.index[up] > 0 || right_.index[up] + 1u < right_.node[up]->count) return false;
   return true;
+}
+
+/// What was built last, on `level`, needs no new parent. One store publishes one change: an edit that has
+/// another already goes up to the root with both.
+bool Replacement::is_graft(unsigned level) const {
+  if (built_count_ != 1 || is_empty() || level >= levels() || edit_.is_changed()) return false;
+  const unsigned up = level + 1;
+  return left_.node[up] == right_.node[up] && left_.index[up] == right_.index[up] &&
+         summarize(*built_) == summary_in(as_inner(left_.node[up]), left_.index[up]);
 }
 
 Node* Replacement::create(unsigned level) {
@@ -285,6 +295,7 @@ bool Replacement::run() {
   unsigned drawn_in_count = 0;
   std::size_t fresh = entry_count_;
   RangeTreeBase::Subtree root;
+  RangeTreeBase::Graft graft;
   for (unsigned level = 0;; ++level) {
     SLAT_CHECK(level < max_levels, "a range tree too high to be true");
     Run runs[4];
@@ -307,7 +318,7 @@ bool Replacement::run() {
       const auto only = [&]() -> Node* {
         if (fresh == 1) return built_;
         for (const Run& run : runs)
-          if (run.size() == 1) return as_inner(run.node).child[run.first];
+          if (run.size() == 1) return own_child_of(as_inner(run.node), run.first);
         return nullptr;
       };
       root = {only(), level - 1};
@@ -319,6 +330,10 @@ bool Replacement::run() {
       return false;
     }
     fresh = built_count_;
+    if (is_graft(level)) {
+      graft = {left_.node[level + 1], left_.index[level + 1], built_};
+      break;
+    }
     if (top && fresh == 1) {
       root = {built_, level};
       break;
@@ -327,26 +342,19 @@ bool Replacement::run() {
 
   // Nothing can fail from here on.
   if (!is_empty()) {
-    for (unsigned i = 0; i < drawn_in_count; ++i) retire_one(drawn_in[i]);
+    for (unsigned i = 0; i < drawn_in_count; ++i) edit_.retire(drawn_in[i]);
     for (unsigned level = 1; level <= levels(); ++level) {
-      if (left_.node[level] != old_left_.node[level]) retire_one(left_.node[level]);
-      if (right_.node[level] != old_right_.node[level]) retire_one(right_.node[level]);
+      if (left_.node[level] != old_left_.node[level]) edit_.retire(left_.node[level]);
+      if (right_.node[level] != old_right_.node[level]) edit_.retire(right_.node[level]);
     }
-    edit_.size_ -= retire(edit_.root_.node(), levels(), true, true);
+    edit_.size_ -= graft.child == nullptr ? retire(edit_.root_.node(), levels(), true, true)
+                                          : retire(own_child_of(as_inner(graft.parent), graft.slot),
+                                                   graft.child->level, true, true);
   }
   edit_.size_ += entry_count_;
-  edit_.root_ = root;
+  edit_.graft_ = graft;
+  if (graft.child == nullptr) edit_.root_ = root;
   return true;
-}
-
-void Replacement::retire_one(Node* node) {
-  if (node->edit == edit_.tree_->edit_number_) {
-    free_node(node); // nobody else has seen it
-    return;
-  }
-  node->chain = edit_.retired_; // readers do not look at it
-  edit_.retired_ = node;
-  ++edit_.retired_count_;
 }
 
 /// Retires the nodes on and between the two old borders; returns how many entries lay between.
@@ -358,10 +366,10 @@ std::size_t Replacement::retire(Node* node, unsigned level, bool on_left, bool o
   } else {
     const unsigned last = on_right ? old_right_.index[level] : node->count - 1u;
     for (unsigned i = first; i <= last; ++i)
-      entries +=
-          retire(as_inner(node).child[i], level - 1, on_left && i == first, on_right && i == last);
+      entries += retire(own_child_of(as_inner(node), i), level - 1, on_left && i == first,
+                        on_right && i == last);
   }
-  retire_one(node);
+  edit_.retire(node);
   return entries;
 }
 
@@ -371,7 +379,7 @@ namespace {
 void free_fresh(Node* node, std::uint64_t number) {
   if (node->edit != number) return;
   if (node->level > 0)
-    for (unsigned i = 0; i < node->count; ++i) free_fresh(as_inner(node).child[i], number);
+    for (unsigned i = 0; i < node->count; ++i) free_fresh(own_child_of(as_inner(node), i), number);
   free_node(node);
 }
 
@@ -386,20 +394,67 @@ RangeTreeBase::Edit::Edit(RangeTreeBase& tree)
 }
 
 RangeTreeBase::Edit::Edit(Edit&& other) noexcept
-    : tree_(std::exchange(other.tree_, nullptr)), root_(other.root_), size_(other.size_),
-      retired_(other.retired_), retired_count_(other.retired_count_), failed_(other.failed_) {}
+    : tree_(std::exchange(other.tree_, nullptr)), root_(other.root_), graft_(other.graft_),
+      size_(other.size_), retired_(other.retired_), retired_count_(other.retired_count_),
+      failed_(other.failed_) {}
+
+bool RangeTreeBase::Edit::is_changed() const {
+  return root_ != tree_->root();
+}
+
+void RangeTreeBase::Edit::retire(Node* node) {
+  if (node->edit == tree_->edit_number_) {
+    free_node(node); // nobody else has seen it
+    return;
+  }
+  node->chain = retired_; // readers do not look at it
+  retired_ = node;
+  ++retired_count_;
+}
+
+/// Copies the nodes above the graft, so that the change is root_'s. False without memory.
+bool RangeTreeBase::Edit::lift_graft() {
+  const Graft graft = std::exchange(graft_, {});
+  if (graft.child == nullptr) return true;
+  const std::uintptr_t address = summarize(*graft.child).first_start;
+  Node* path[max_levels];
+  Node* node = root_.node();
+  for (unsigned level = root_.level(); level > graft.parent->level; --level) {
+    path[level] = node;
+    node = own_child_of(as_inner(node), slot_for(as_inner(node).last_end, address));
+  }
+  path[graft.parent->level] = graft.parent;
+  Node* fresh = graft.child;
+  for (unsigned level = graft.parent->level; level <= root_.level(); ++level) {
+    Node* const copy = create_node(level, tree_->edit_number_);
+    if (copy == nullptr) {
+      free_fresh(fresh, tree_->edit_number_);
+      return false;
+    }
+    copy_all(copy, path[level]);
+    const unsigned slot = slot_for(as_inner(copy).last_end, address);
+    put_child(static_cast<Inner&>(*copy), slot, fresh); // whose summary has not changed
+    fresh = copy;
+  }
+  for (unsigned level = graft.parent->level; level <= root_.level(); ++level) retire(path[level]);
+  root_ = {fresh, root_.level()};
+  return true;
+}
 
 RangeTreeBase::Edit::~Edit() {
   if (tree_ == nullptr) return;
-  if (Node* const node = root_.node(); node != nullptr) free_fresh(node, tree_->edit_number_);
+  for (Node* const node : {root_.node(), graft_.child})
+    if (node != nullptr) free_fresh(node, tree_->edit_number_);
   tree_->editing_ = false;
 }
 
 Result<void> RangeTreeBase::Edit::replace(std::uintptr_t start, std::uintptr_t end,
                                           const void* entries, std::size_t count) {
   SLAT_ASSERT(tree_ != nullptr && !failed_ && start <= end, "an edit that is over, or no range");
-  Replacement replacement(*this, start, end, entries, count);
-  if (replacement.is_nothing() || replacement.run()) return {};
+  if (lift_graft()) {
+    Replacement replacement(*this, start, end, entries, count);
+    if (replacement.is_nothing() || replacement.run()) return {};
+  }
   failed_ = true;
   return fail(Errc::no_memory, ENOMEM, "no memory for a range tree's nodes");
 }

@@ -58,7 +58,7 @@ void free_node(Node* node) {
 
 void free_subtree(Node* node) {
   if (node->level > 0)
-    for (unsigned i = 0; i < node->count; ++i) free_subtree(as_inner(node).child[i]);
+    for (unsigned i = 0; i < node->count; ++i) free_subtree(own_child_of(as_inner(node), i));
   free_node(node);
 }
 
@@ -71,7 +71,8 @@ void append_run(Node* to, const Run& run) {
     Inner& inner = static_cast<Inner&>(*to);
     const Inner& from = as_inner(run.node);
     copy(inner.last_end + inner.count, from.last_end + run.first, run.size());
-    copy(inner.child + inner.count, from.child + run.first, run.size());
+    for (unsigned i = 0; i < run.size(); ++i)
+      put_child(inner, inner.count + i, own_child_of(from, run.first + i));
     copy(inner.first_start + inner.count, from.first_start + run.first, run.size());
     copy(inner.max_gap + inner.count, from.max_gap + run.first, run.size());
   }
@@ -86,7 +87,7 @@ void copy_all(Node* to, const Node* from) {
   } else {
     Inner& inner = static_cast<Inner&>(*to);
     copy(inner.last_end, as_inner(from).last_end, inner_slots);
-    copy(inner.child, as_inner(from).child, inner_slots);
+    for (unsigned i = 0; i < inner_slots; ++i) put_child(inner, i, own_child_of(as_inner(from), i));
     copy(inner.first_start, as_inner(from).first_start, inner_slots);
     copy(inner.max_gap, as_inner(from).max_gap, inner_slots);
   }
@@ -101,7 +102,7 @@ void set_entry(Leaf& leaf, unsigned i, const RangeTreeBase::Entry& entry) {
 void set_child(Inner& inner, unsigned i, Node* child) {
   const Summary summary = summarize(*child);
   inner.last_end[i] = summary.last_end;
-  inner.child[i] = child;
+  put_child(inner, i, child);
   inner.first_start[i] = summary.first_start;
   inner.max_gap[i] = summary.max_gap;
 }
@@ -118,7 +119,7 @@ void pad(Node* node) {
   Inner& inner = static_cast<Inner&>(*node);
   for (unsigned i = inner.count; i < inner_slots; ++i) {
     inner.last_end[i] = pad_key;
-    inner.child[i] = nullptr;
+    put_child(inner, i, nullptr);
     inner.first_start[i] = pad_key;
     inner.max_gap[i] = 0;
   }

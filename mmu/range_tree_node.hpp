@@ -50,10 +50,10 @@ struct Leaf : RangeTreeBase::Node {
 };
 
 struct Inner : RangeTreeBase::Node {
-  alignas(64) std::uintptr_t last_end[inner_slots]; // of the child's last entry
-  RangeTreeBase::Node* child[inner_slots];
-  std::uintptr_t first_start[inner_slots]; // of the child's first entry
-  std::uintptr_t max_gap[inner_slots];     // the longest between two entries below the child, bytes
+  alignas(64) std::uintptr_t last_end[inner_slots];            // of the child's last entry
+  StdAtomics::atomic<RangeTreeBase::Node*> child[inner_slots]; // see child_of()
+  std::uintptr_t first_start[inner_slots];                     // of the child's first entry
+  std::uintptr_t max_gap[inner_slots]; // the longest between two entries below the child, bytes
 };
 
 /// What a node's parent keeps of it. Summaries of neighbours combine: the gap between them is
@@ -62,6 +62,8 @@ struct Summary {
   std::uintptr_t first_start;
   std::uintptr_t last_end;
   std::uintptr_t max_gap;
+
+  friend bool operator==(const Summary&, const Summary&) = default;
 };
 
 inline const Leaf& as_leaf(const RangeTreeBase::Node* node) {
@@ -70,6 +72,21 @@ inline const Leaf& as_leaf(const RangeTreeBase::Node* node) {
 
 inline const Inner& as_inner(const RangeTreeBase::Node* node) {
   return *static_cast<const Inner*>(node);
+}
+
+/// For readers: pairs with the store of a child in commit() (I11).
+inline RangeTreeBase::Node* child_of(const Inner& inner, unsigned i) {
+  return inner.child[i].load(std::memory_order_acquire);
+}
+
+/// For the writer: the mm lock orders him behind every store. And for fresh nodes.
+inline RangeTreeBase::Node* own_child_of(const Inner& inner, unsigned i) {
+  return inner.child[i].load(std::memory_order_relaxed);
+}
+
+/// In a fresh node, which a later store publishes.
+inline void put_child(Inner& inner, unsigned i, RangeTreeBase::Node* child) {
+  inner.child[i].store(child, std::memory_order_relaxed);
 }
 
 /// How many keys are at most `address`, the last key not counted: it decides nothing, and the result
@@ -115,6 +132,10 @@ struct Run {
 };
 
 Summary summarize(const RangeTreeBase::Node& node);
+
+inline Summary summary_in(const Inner& parent, unsigned i) {
+  return {parent.first_start[i], parent.last_end[i], parent.max_gap[i]};
+}
 
 /// An empty node, or nullptr without memory.
 RangeTreeBase::Node* create_node(unsigned level, std::uint64_t edit);

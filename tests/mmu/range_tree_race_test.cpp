@@ -86,6 +86,50 @@ TEST(RangeTree, I11_reader_under_RCU_sees_the_tree_before_a_commit_or_after_it) 
   ASSERT_EQ(tree.base().check(), "");
 }
 
+TEST(RangeTree, I11_what_one_edit_does_far_apart_is_seen_together) {
+  // Two values change places, at both ends of a tree of three levels. Either replacement alone would be
+  // a graft: one store each.
+  std::vector<Item> items(500);
+  Entries entries;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    items[i] = {i * 10, i * 10 + 5, 0};
+    entries.push_back({items[i].start, items[i].end, &items[i]});
+  }
+  Item one;
+  Item other;
+  Tree::Entry& first = entries[3];
+  Tree::Entry& last = entries[490];
+  first.value = &one;
+  last.value = &other;
+  Tree tree;
+  replace(tree, 0, 0, entries);
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> swapped{0};
+  std::thread reader([&] {
+    while (!stop) {
+      const rcu::ReadGuard section;
+      std::vector<const Item*> seen;
+      tree.for_each(0, UINTPTR_MAX, [&](const Tree::Entry& entry) {
+        if (entry.start == first.start || entry.start == last.start) seen.push_back(entry.value);
+      });
+      ASSERT_EQ(seen.size(), 2u);
+      EXPECT_NE(seen[0], seen[1]) << "half of an edit";
+      if (seen[0] == &other) ++swapped;
+    }
+  });
+  for (std::uint64_t step = 0; step < 20'000 || swapped < 100; ++step) {
+    std::swap(first.value, last.value);
+    auto edit = tree.edit();
+    ASSERT_TRUE(edit.replace(first.start, first.end, {&first, 1}));
+    ASSERT_TRUE(edit.replace(last.start, last.end, {&last, 1}));
+    edit.commit();
+    if (::testing::Test::HasFailure()) break;
+  }
+  stop = true;
+  reader.join();
+  ASSERT_EQ(tree.base().check(), "");
+}
+
 TEST(RangeTree, readers_survive_that_the_tree_is_cleared) {
   std::vector<Item> items(500);
   for (std::size_t i = 0; i < items.size(); ++i) items[i] = {i * 10, i * 10 + 5, 0};

@@ -340,6 +340,26 @@ TEST(RangeTree, later_replacements_of_an_edit_see_earlier_ones) {
   EXPECT_EQ(tree.size(), 1u + 69u);
 }
 
+TEST(RangeTree, replacement_that_looks_the_same_from_above_makes_one_node) {
+  if (!testing::checked_build) GTEST_SKIP() << "nodes are counted in checked builds only";
+  Item item;
+  Item other;
+  Tree tree;
+  Entries entries;
+  for (std::uintptr_t i = 0; i < 2000; ++i) entries.push_back({i * 10, i * 10 + 5, &item});
+  replace(tree, 0, 0, entries);
+  ASSERT_GE(tree.base().shape().levels, 3u);
+  std::size_t before = live_nodes();
+  set(tree, {10'000, 10'005, &other});
+  EXPECT_EQ(detail::RangeTreeBase::live_nodes() - before, 1u); // the old one waits with others
+  before = detail::RangeTreeBase::live_nodes();
+  replace(tree, 10'000, 10'001, {{10'001, 10'003, &item}}); // a longer gap, nowhere known before
+  EXPECT_EQ(detail::RangeTreeBase::live_nodes() - before, tree.base().shape().levels);
+  EXPECT_EQ(tree.find(10'001), &item);
+  EXPECT_EQ(tree.find(10'000), nullptr);
+  EXPECT_EQ(tree.base().check(), "");
+}
+
 TEST(RangeTree, memory_that_runs_out_anywhere_changes_nothing) {
   Item item;
   Item other;
