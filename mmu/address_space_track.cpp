@@ -26,6 +26,7 @@
 #include "mmu/present_batches.hpp"
 #include "mmu/shared_copy.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
+#include "mmu/write_tracking.hpp"
 
 namespace slat::mmu {
 
@@ -107,12 +108,10 @@ bool AddressSpaceOf<D>::read_unwritten(std::uintptr_t address,
   LockedPages pages(page);
   if (!lock_batch(page, pages, [](const VmaView&) { return true; }) || pages.mask() == 0)
     return false;
-  const bool tracked = pages.word(0).read().has(PageBits::write_tracked);
-  if (tracked) copy_from_shared(into, page.backing->host_view(page.pgoff));
-  StdAtomics::fence_acquire(); // pairs with the fence in TranslationCache::attempt()
-  const bool still = tracked && pages.word(0).read().has(PageBits::write_tracked);
+  const bool unwritten = copy_if_unwritten(
+      pages.word(0), [&] { copy_from_shared(into, page.backing->host_view(page.pgoff)); });
   pages.unlock(0, 0);
-  return still;
+  return unwritten;
 }
 
 #define SLAT_INSTANTIATE(Design)                                                                   \

@@ -2,7 +2,7 @@
 // production also runs under a model checker, which supplies another policy with the same members.
 //
 // A policy has: atomic<T>; var<T> (plain data that a protocol guards); fence(), a seq_cst fence; fence_after_rmw();
-// fence_acquire(); the asymmetric pair fence_light()/fence_heavy(); wait_while()/wake_all() on a 32-bit word or the
+// fence_acquire(), fence_release(); the asymmetric pair fence_light()/fence_heavy(); wait_while()/wake_all() on a 32-bit word or the
 // low half of a 64-bit one; and hooks that checked builds use to know how many page locks a thread
 // holds.
 #pragma once
@@ -97,6 +97,9 @@ struct StdAtomics {
   /// Orders loads before it with everything after it: what a reader of a sequence needs before it
   /// looks at the sequence again. Free on x86.
   static void fence_acquire() { std::atomic_thread_fence(std::memory_order_acquire); }
+
+  /// Orders everything before it with stores after it. Free on x86.
+  static void fence_release() { std::atomic_thread_fence(std::memory_order_release); }
 
   /// fence_light() on the frequent side pairs with fence_heavy() on the rare side as if both were
   /// fence().

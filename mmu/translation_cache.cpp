@@ -3,6 +3,7 @@
 #include "mmu/alloc.hpp"
 #include "mmu/shared_copy.hpp"
 #include "mmu/thread_slot.hpp"
+#include "mmu/write_tracking.hpp"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -182,14 +183,9 @@ TranslationCache::Outcome TranslationCache::attempt(const Request& request, Pin&
 /// Tracked pages that are about to be written. The pin is good, so track_writes() has not begun, and waits for it, or
 /// is over, and its flags are there to see.
 void TranslationCache::note_writes(const PinnedPages& pages) {
-  bool any = false;
-  for (std::uint64_t i = 0; i < pages.count; ++i) {
-    if (!pages.words[i].read().has(PageBits::write_tracked)) continue;
-    pages.words[i].clear_flags(PageBits::write_tracked);
-    mm_->counters().add(Counter::tracked_write_count);
-    any = true;
-  }
-  if (any) StdAtomics::fence(); // cleared, then written: pairs with AddressSpace::read_unwritten()
+  for (std::uint64_t i = 0; i < pages.count; ++i)
+    if (forget_tracking(pages.words[i])) mm_->counters().add(Counter::tracked_write_count);
+  before_writes<StdAtomics>();
 }
 
 // ---- translations

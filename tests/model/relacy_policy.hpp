@@ -239,6 +239,10 @@ struct RelacyAtomics {
     rl::atomic_thread_fence(rl::mo_acquire, info(where));
   }
 
+  static void fence_release(Where where = Where::current()) {
+    rl::atomic_thread_fence(rl::mo_release, info(where));
+  }
+
   static void fence_light(Where where = Where::current()) { fence(where); }
 
   static void fence_heavy(Where where = Where::current()) { fence(where); }
