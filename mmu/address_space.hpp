@@ -69,6 +69,13 @@ struct Reclaimed {
   bool full = false;       // the store had no room for more, and the rest was not tried
 };
 
+/// The pages at [address, address + length) go to the pages from `pgoff` of their backing.
+struct MigrateRequest {
+  std::uintptr_t address = 0; // page aligned
+  std::uint64_t length = 0;   // bytes, page aligned, not 0; all of it mapped, from one backing
+  std::uint64_t pgoff = 0;
+};
+
 struct MemoryUsage {
   std::size_t vmas = 0;
   std::uint64_t mapped_bytes = 0;
@@ -105,6 +112,14 @@ class AddressSpace {
 
   /// Moves, grows or shrinks a mapping; returns where it is now (mremap). Pages keep their content.
   virtual Result<std::uintptr_t> move(const MoveRequest& request) = 0;
+
+  /// Gives pages another place in their backing, as migration gives a guest's page another frame: the content goes
+  /// along, addresses and flags of the mapping stay. A mapping of the host is one to one to a VMA, so this is a change
+  /// of the map, and who reads through the host's mapping (KVM) finds nothing there for a moment: it is kept out.
+  /// Errors: not_mapped for a hole; exists if a page of the new place is mapped; invalid_argument beyond the backing, for
+  /// several backings, or for one whose pages are not alike while they are empty (PageSource::is_uniform()) or
+  /// are a file's; no_memory.
+  virtual Result<void> migrate(const MigrateRequest& request) = 0;
 
   /// Errc::not_mapped if the range has a hole, and then nothing is done. See Advice. What is locked
   /// is neither discarded, paged out nor cold: Errc::invalid_argument. The filling ones go page by page and

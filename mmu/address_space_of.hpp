@@ -21,6 +21,7 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   Result<void> unmap(std::uintptr_t address, std::uint64_t length) override;
   Result<void> protect(std::uintptr_t address, std::uint64_t length, std::uint32_t flags) override;
   Result<std::uintptr_t> move(const MoveRequest& request) override;
+  Result<void> migrate(const MigrateRequest& request) override;
   Result<void> advise(std::uintptr_t address, std::uint64_t length, Advice advice) override;
   Result<Reclaimed> reclaim(std::uintptr_t address, std::uint64_t length) override;
   Result<std::uint64_t> track_writes(std::uintptr_t address, std::uint64_t length) override;
@@ -64,6 +65,7 @@ template <class D> class AddressSpaceOf final : public AddressSpace {
   Result<std::uintptr_t> choose_place(const MapRequest& request) SLAT_REQUIRES(design_.mm_lock);
   Result<std::uintptr_t> move_locked(const MoveRequest& request, VmaView growth)
       SLAT_REQUIRES(design_.mm_lock);
+  Result<void> migrate_locked(const MigrateRequest& request) SLAT_REQUIRES(design_.mm_lock);
   Result<void> unmap_locked(std::uintptr_t start, std::uintptr_t end)
       SLAT_REQUIRES(design_.mm_lock);
   Result<void> set_flags(std::uintptr_t start, std::uintptr_t end, std::uint32_t mask,

@@ -15,6 +15,7 @@ constexpr std::array<std::string_view, counter_kinds> names = {
     "filled_pages",
     "reclaimed_pages",
     "restored_pages",
+    "migrated_pages",
     "poisoned_pages",
     "write_tracked_pages",
     "tracked_write_count",

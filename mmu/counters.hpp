@@ -23,6 +23,7 @@ enum class Counter : unsigned {
   filled_pages,             // pages whose source filled them
   reclaimed_pages,          // pages put into a store, and their memory given back to the host
   restored_pages,           // pages that came back from there
+  migrated_pages,           // pages with content that went to another place of their backing
   poisoned_pages,           // pages whose source or store failed
   write_tracked_pages,      // pages write-protected to learn whether they are written
   tracked_write_count,      // of those, written: by a guest's fault or a device's pin

@@ -46,6 +46,17 @@ class Departure {
     end();
   }
 
+  /// The same; `move()` is called when nobody can reach the pages any more, and they are still there. It must
+  /// not fail.
+  template <class Move> void free_after(Move move) {
+    if (!gather_) return;
+    for (const VmaView& view : *views_) gather_->add(*view.backing, view.pages());
+    FlushedPages flushed = gather_->flush();
+    move();
+    flushed.free();
+    end();
+  }
+
   /// The same for pages that keep their data.
   void keep() {
     if (!gather_) return;

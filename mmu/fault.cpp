@@ -207,10 +207,11 @@ template <class D> class Attempt {
 
   /// Two phases around a system call: the page locks are the FROZEN entries of install.hpp.
   FaultResult install() {
-    if (!backing_->word(page_).try_lock_present())
+    const auto locked = backing_->word(page_).try_lock_present();
+    if (!locked)
       return backing_->word(page_).read().owned() ? FaultResult::wait : FaultResult::retry;
     protect_ = false;
-    if (backing_->word(page_).read().has(PageBits::write_tracked)) {
+    if (locked->has(PageBits::write_tracked)) { // by now a device may have cleared it: no harm
       if ((request_.access & vm_write) == 0 && request_.mmu->can_write_protect())
         protect_ = true;
       else // before there is a way to write, for who copies the page and looks afterwards
@@ -236,7 +237,8 @@ template <class D> class Attempt {
     }
 
     const bool writable = writable_ && !protect_;
-    const InstallResult result = request_.mmu->install(address_of(run.first), run.count, writable);
+    const InstallResult result = request_.mmu->install(
+        {address_of(run.first), backing_->host_view(run.first), run.count, writable});
     for (std::uint64_t page = run.first; page < run.first + run.count; ++page) {
       const bool mapped = page < run.first + result.pages ||
                           (page == run.first && result.status == InstallStatus::already_installed);
@@ -246,7 +248,7 @@ template <class D> class Attempt {
     installed_ = {run.first, result.pages};
     mm_.counters().add(Counter::installed_pages, result.pages);
     if (page_ < run.first + result.pages) {
-      mm_.counters().add(Counter::fault_around_pages, result.pages - 1);
+      if (result.pages > 1) mm_.counters().add(Counter::fault_around_pages, result.pages - 1);
       return FaultResult::done;
     }
     hints_.alone = true;
@@ -270,8 +272,10 @@ template <class D> class Attempt {
 
   bool lock_neighbour(std::uint64_t page) {
     PageWord& word = backing_->word(page);
-    if (word.read().has(PageBits::installed) || !word.try_lock_present()) return false;
-    if (word.read().has(PageBits::write_tracked) == protect_) return true;
+    if (word.read().has(PageBits::installed)) return false;
+    const auto locked = word.try_lock_present();
+    if (!locked) return false;
+    if (locked->has(PageBits::write_tracked) == protect_) return true;
     word.unlock(); // one run is installed alike
     return false;
   }

@@ -33,6 +33,7 @@ enum class InvalidateEvent {
   protect, // of VMAs
   move,
   reclaim,
+  migrate,       // the same content, elsewhere
   write_protect, // of pages: what is mapped may stay, but not to be written to
 };
 

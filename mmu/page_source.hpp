@@ -30,6 +30,10 @@ class PageSource {
   /// True if fill() may wait for something other than the host's allocator (a disk, a network,
   /// another thread).
   [[nodiscard]] virtual bool may_sleep() const = 0;
+
+  /// True if every page is filled alike, so that an empty page may become another one (migrate).
+  [[nodiscard]] virtual bool is_uniform() const { return false; }
+
   [[nodiscard]] virtual std::string_view name() const = 0;
 };
 

@@ -16,6 +16,8 @@
 //   reclaimed --unlock_empty()--> none          the same; the slot is the invalidator's to drop
 //   present --unlock_reclaimed()--> reclaimed   reclaim, locked, once the bytes are in the slot and the
 //                                               page is a hole
+//   none --adopt()--> present, reclaimed,       migration, which has reserved the page's place: no VMA
+//                     poisoned                  maps it, so nobody else changes it
 //
 // Pins are a count beside the state. try_pin_present() adds one to a present page, whoever locks it;
 // unpin() drops it. A pin excludes removal, not the lock, nor a zap, whose data stays: who means to
@@ -40,6 +42,7 @@
 #include "mmu/atomics.hpp"
 
 #include <cstdint>
+#include <optional>
 
 namespace slat::mmu {
 
@@ -128,6 +131,15 @@ template <class A> class PageWordOf {
     release_as(to, 0, 0, to == PageState::reclaimed);
   }
 
+  /// none -> `to`, with the flags and the slot of the page whose content has come here. Only where no VMA maps
+  /// the page. Does not sleep. Release: pairs with the acquire of the first who claims, locks or reads it.
+  void adopt(PageState to, std::uint64_t flags, std::uint32_t slot) {
+    SLAT_ASSERT(read().state() == PageState::none && !read().owned(),
+                "a page is taken that is in use");
+    word_.fetch_or(std::uint64_t(to) | flags | std::uint64_t(slot) << PageBits::slot_shift,
+                   std::memory_order_release);
+  }
+
   /// Takes the lock; sleeps while another thread fills or locks the page. No lock may be held that
   /// a filler may want; in particular no second page lock, unless pages are locked in ascending
   /// order by invalidators only.
@@ -145,16 +157,17 @@ template <class A> class PageWordOf {
     A::on_page_lock();
   }
 
-  /// Locks the page if it is present and neither locked nor being filled. Does not sleep.
-  [[nodiscard]] bool try_lock_present() {
+  /// Locks the page if it is present and neither locked nor being filled; gives what the word was then, which saves
+  /// reading it again. Does not sleep.
+  [[nodiscard]] std::optional<PageBits> try_lock_present() {
     std::uint64_t old = word_.load(std::memory_order_relaxed); // the CAS decides
     do {
       const PageBits bits(old);
-      if (bits.owned() || bits.state() != PageState::present) return false;
+      if (bits.owned() || bits.state() != PageState::present) return std::nullopt;
     } while (!word_.compare_exchange_weak(old, old | PageBits::locked, std::memory_order_acquire,
                                           std::memory_order_relaxed));
     A::on_page_lock();
-    return true;
+    return PageBits(old);
   }
 
   /// Drops the lock, setting and clearing flags with it. Wakes those who wait. Does not sleep.

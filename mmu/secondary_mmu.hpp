@@ -16,6 +16,14 @@ enum class InstallStatus {
   failed, // anything else; a bug or a broken host
 };
 
+/// A run of pages, in a row in the guest view and in the host view.
+struct InstallRequest {
+  std::uintptr_t address = 0; // page aligned, in the guest view
+  std::byte* host = nullptr;  // the same bytes in the host view
+  std::size_t pages = 0;
+  bool writable = false;
+};
+
 struct InstallResult {
   InstallStatus status;
   std::size_t pages; // installed by this call
@@ -26,11 +34,10 @@ struct InstallResult {
 class SecondaryMmu {
  public:
   virtual ~SecondaryMmu() = default;
-  /// Maps `pages` pages from `address` (page aligned, in the guest view). Called with those pages
-  /// locked and present and with the staleness check done, so it must not take page, VMA or mm
-  /// locks; it may make system calls, and must not throw. Wakes whoever waits for the range.
-  [[nodiscard]] virtual InstallResult install(std::uintptr_t address, std::size_t pages,
-                                              bool writable) = 0;
+  /// Maps the run. Called with its pages locked and present and with the staleness check done, so it must
+  /// not take page, VMA or mm locks; it may make system calls, and must not throw. Wakes whoever waits for
+  /// the range.
+  [[nodiscard]] virtual InstallResult install(const InstallRequest& run) = 0;
 
   /// Whether install() can map a page read-only that its VMA lets everybody write to. If not, a page whose writes
   /// are tracked counts as written when it is installed.

@@ -12,6 +12,8 @@ class ZeroSource final : public PageSource {
 
   [[nodiscard]] bool may_sleep() const override { return false; }
 
+  [[nodiscard]] bool is_uniform() const override { return true; }
+
   [[nodiscard]] std::string_view name() const override { return "zero"; }
 };
 

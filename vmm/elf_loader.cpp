@@ -242,7 +242,7 @@ Result<void> ElfParser::check_entry() const {
 }
 
 Result<void> zero(GuestMemory& memory, Gpa start, std::uint64_t size) {
-  static constexpr std::array<std::byte, 64 * kib> zeroes{};
+  static constexpr std::array<std::byte, 4 * kib> zeroes{};
   while (size != 0) {
     const std::uint64_t here = std::min<std::uint64_t>(size, zeroes.size());
     auto written = memory.write(start, std::span(zeroes).first(here));

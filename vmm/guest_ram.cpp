@@ -44,10 +44,9 @@ std::vector<GpaRange> split(std::span<const GpaRange> ranges, std::uint64_t most
 
 } // namespace
 
-Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size,
-                                                   const mmu::AddressSpaceOptions& options,
-                                                   mmu::Counters& counters,
-                                                   std::uint64_t region_bytes) {
+Result<std::unique_ptr<GuestRam>>
+GuestRam::create(std::uint64_t size, const mmu::AddressSpaceOptions& options,
+                 mmu::Counters& counters, std::uint64_t region_bytes, std::uint64_t spare_bytes) {
   if (auto ok = check_ram_size(size); !ok) return forward(ok);
   std::unique_ptr<GuestRam> ram(new GuestRam);
   auto mm = mmu::AddressSpace::create(options, counters);
@@ -60,8 +59,9 @@ Result<std::unique_ptr<GuestRam>> GuestRam::create(std::uint64_t size,
   ram->size_ = size;
   ram->ranges_ = ram_layout(size);
   for (const GpaRange& range : split(ram->ranges_, region_bytes)) {
-    auto backing = mmu::Backing::create(fmt::format("slat-ram-{:x}", range.start), range.size,
-                                        std::make_unique<mmu::ZeroSource>());
+    auto backing =
+        mmu::Backing::create(fmt::format("slat-ram-{:x}", range.start), range.size + spare_bytes,
+                             std::make_unique<mmu::ZeroSource>());
     if (!backing) return host_error(backing.error(), "guest memory");
     mmu::BackingRef reference(*backing);
     auto view = ram->mm_->map({.length = range.size, .backing = *backing, .alignment = huge_page});
@@ -127,6 +127,16 @@ Result<void> GuestRam::set_read_only(const GpaRange& range, bool read_only) {
                            read_only ? mmu::vm_read : mmu::vm_read | mmu::vm_write);
   if (!read_only || !done) read_only_.give_back();
   if (!done) return host_error(done.error(), "guest memory cannot be protected");
+  return {};
+}
+
+Result<void> GuestRam::migrate(const GpaRange& range, std::uint64_t place) {
+  const Region& region = *region_of(range.start);
+  SLAT_ASSERT(range.start + range.size <= region.gpa.start + region.gpa.size, "not in one region");
+  auto done = mm_->migrate({.address = region.guest_view + (range.start - region.gpa.start),
+                            .length = range.size,
+                            .pgoff = place});
+  if (!done) return host_error(done.error(), "guest memory cannot migrate");
   return {};
 }
 

@@ -41,12 +41,12 @@ class GuestRam final : public GuestMemory {
   };
 
   /// `size` bytes (check_ram_size()) of fresh memory, laid out as ram_layout() says, in regions of at most `region_bytes`
-  /// (a multiple of 2 MiB; 0: one for each range). Nothing is populated. What the options refer to and the counters
-  /// outlive it. Errors: host_limit names the limit.
-  static Result<std::unique_ptr<GuestRam>> create(std::uint64_t size,
-                                                  const mmu::AddressSpaceOptions& options,
-                                                  mmu::Counters& counters,
-                                                  std::uint64_t region_bytes = 0);
+  /// (a multiple of 2 MiB; 0: one for each range). The memfd of each has `spare_bytes` (page aligned) more, for
+  /// migrate(). Nothing is populated. What the options refer to and the counters outlive it. Errors: host_limit names the
+  /// limit.
+  static Result<std::unique_ptr<GuestRam>>
+  create(std::uint64_t size, const mmu::AddressSpaceOptions& options, mmu::Counters& counters,
+         std::uint64_t region_bytes = 0, std::uint64_t spare_bytes = 0);
   ~GuestRam() override;
   GuestRam(const GuestRam&) = delete;
   GuestRam& operator=(const GuestRam&) = delete;
@@ -82,6 +82,11 @@ class GuestRam final : public GuestMemory {
   /// region has no memory slot: what refers to the old address finds nothing, or another region. One thread at a time;
   /// sleeps. Errors: host_limit, host_failed; the view is where it was then.
   Result<void> move_view(std::size_t region);
+
+  /// Gives a part of a region (page aligned) another place in its memfd, from page `place`: at first each page is where its
+  /// number in the region says, and what comes after those is spare. The content stays. Where the stage-2 is KVM's no
+  /// vCPU is in the guest. Not beside a move_view(). Sleeps. Errors: host_limit, host_failed; nothing has happened then.
+  Result<void> migrate(const GpaRange& range, std::uint64_t place);
 
   [[nodiscard]] mmu::AddressSpace& mm() { return *mm_; }
 

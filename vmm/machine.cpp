@@ -56,7 +56,7 @@ Result<void> Machine::open_host() {
 Result<void> Machine::make_memory() {
   auto ram = GuestRam::create(config_.memory,
                               {.vma_lock = config_.vma_lock, .guard = accelerator_->guard()},
-                              counters_, config_.memory_slot);
+                              counters_, config_.memory_slot, config_.spare_memory);
   if (!ram) return forward(ram);
   ram_ = std::move(*ram);
   return accelerator_->attach_memory(*ram_, [this](const std::string& why) {
@@ -158,10 +158,23 @@ void Machine::end(MachineEnd end) {
   if (!end_) end_ = std::move(end); // the first cause is the one to tell
 }
 
-Result<void> Machine::change_slot(std::size_t region, SlotChange change) {
+void Machine::keep_vcpus_out() {
   gate_.close([this] {
     for (const auto& vcpu : vcpus_) vcpu->vcpu().request_exit();
   });
+}
+
+Result<void> Machine::migrate(const GpaRange& range, std::uint64_t place) {
+  // A software vCPU reads no mapping of the host: it faults, and waits for the range.
+  const bool kept_out = accelerator_->soft_memory() == nullptr;
+  if (kept_out) keep_vcpus_out();
+  auto result = ram_->migrate(range, place);
+  if (kept_out) gate_.open();
+  return result;
+}
+
+Result<void> Machine::change_slot(std::size_t region, SlotChange change) {
+  keep_vcpus_out();
   const auto exchange = [&]() -> Result<void> {
     if (auto ok = accelerator_->remove_slot(region); !ok) return ok;
     if (change == SlotChange::remove) return {};

@@ -38,6 +38,8 @@ struct MachineConfig {
   std::string command_line;
   std::uint64_t memory = 256 << 20; // bytes
   std::uint64_t memory_slot = 0; // bytes of a memory slot at most, a multiple of 2 MiB; 0: no limit
+  std::uint64_t spare_memory =
+      0; // bytes beyond its own in each slot's memfd, page aligned: for migrate()
   unsigned cpus = 1;
   unsigned fault_threads = 0;      // 0: one for two vCPUs, at least one
   std::uint32_t fault_around = 16; // pages; a power of two from 1 to FaultAround::max_pages
@@ -87,6 +89,9 @@ class Machine {
   /// without a slot, and the guest cannot go on.
   Result<void> change_slot(std::size_t region, SlotChange change);
 
+  /// GuestRam::migrate(), with the vCPUs kept out where they must be. As change_slot().
+  Result<void> migrate(const GpaRange& range, std::uint64_t place);
+
   /// Readable (poll) once the run has ended.
   [[nodiscard]] int ended_fd() const { return ended_fd_.get(); }
 
@@ -115,6 +120,7 @@ class Machine {
   Result<void> make_memory();
   Result<void> load();
   Result<void> make_vcpus();
+  void keep_vcpus_out();
   void vcpu_ended(unsigned index, const VcpuEnd& end);
   void end(MachineEnd end) SLAT_REQUIRES(mutex_);
 

@@ -44,7 +44,7 @@ void mark_leaf(MemoryMap::Part& part, const LeafView& leaf) {
 
 } // namespace
 
-MemoryMap collect_memory_map(std::span<const GuestRam::Region> regions,
+MemoryMap collect_memory_map(std::span<const GuestRam::Region> regions, const mmu::VmaViews& views,
                              const mmu::stage2::Stage2Table<mmu::stage2::EptFormat>* table) {
   MemoryMap map;
   map.from_table = table != nullptr;
@@ -52,9 +52,12 @@ MemoryMap collect_memory_map(std::span<const GuestRam::Region> regions,
   for (const GuestRam::Region& region : regions) {
     MemoryMap::Part& part = map.parts.emplace_back();
     part.start = region.gpa.start;
-    part.pages.resize(std::min(region.gpa.size / 4096, region.backing->pages()));
-    for (std::size_t page = 0; page < part.pages.size(); ++page)
-      part.pages[page] = marks_of(region.backing->word(page).read(), table == nullptr);
+    part.pages.resize(region.gpa.size / 4096);
+    const std::uintptr_t start = region.guest_view;
+    for (const mmu::VmaView& view : mmu::inside(views, start, start + region.gpa.size))
+      for (std::uint64_t page = 0; page < view.pages().count; ++page)
+        part.pages[(view.start - start) / 4096 + page] =
+            marks_of(view.backing->word(view.pgoff + page).read(), table == nullptr);
     if (table == nullptr) continue;
     table->for_each_leaf(part.start, part.end(), [&](const LeafView& leaf) {
       mark_leaf(part, leaf);

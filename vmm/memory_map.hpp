@@ -49,7 +49,7 @@ struct MemoryMap {
   bool from_table = false;    // mapped, young, dirty and huge are a stage-2 table's
 };
 
-/// Samples every page of the regions (ascending). Without a table (under KVM, whose tables slat does
+/// Samples every page of the regions (ascending), which `views` (AddressSpace::vmas()) map. Without a table (under KVM, whose tables slat does
 /// not read) `mapped`, `young` and `dirty` are what page words say: installed in the guest view; accessed,
 /// as far as slat took part in it; installed for writing, or written by slat. Nothing is huge then. With
 /// one the table is read last, and is right where the two disagree.
@@ -57,7 +57,7 @@ struct MemoryMap {
 /// The guest may run meanwhile: each page is as it was at some moment of the call, not all at the same.
 /// The regions stay. Takes no lock; may sleep; not in an RCU section. May throw std::bad_alloc.
 [[nodiscard]] MemoryMap
-collect_memory_map(std::span<const GuestRam::Region> regions,
+collect_memory_map(std::span<const GuestRam::Region> regions, const mmu::VmaViews& views,
                    const mmu::stage2::Stage2Table<mmu::stage2::EptFormat>* table);
 
 } // namespace slat::vmm

@@ -26,8 +26,7 @@ Result<std::unique_ptr<SoftMemory>> SoftMemory::create(GuestRam& ram, std::uint3
   std::vector<mmu::stage2::Stage2Slot> slots;
   std::uint64_t limit = 0;
   for (const GuestRam::Region& region : ram.regions()) {
-    slots.push_back({region.gpa.start, region.guest_view, region.guest_view + region.gpa.size,
-                     reinterpret_cast<std::uintptr_t>(region.backing->host_view(0))});
+    slots.push_back({region.gpa.start, region.guest_view, region.guest_view + region.gpa.size});
     limit = std::max(limit, region.gpa.start + region.gpa.size);
   }
   auto table = Table::create({.limit = limit}, memory->flusher_);

@@ -13,8 +13,8 @@ namespace slat::vmm {
 namespace {
 
 constexpr std::array<std::string_view, storm_kinds> names = {
-    "zap",  "pageout",  "cold",    "reclaim", "discard", "notifier", "slots",
-    "move", "readonly", "protect", "dirty",   "split",   "collapse"};
+    "zap",  "pageout", "cold",     "reclaim", "discard", "notifier", "slots",
+    "move", "migrate", "readonly", "protect", "dirty",   "split",    "collapse"};
 constexpr std::size_t most_sleepers = 4;
 constexpr std::size_t most_read_only = 8;
 
@@ -62,7 +62,7 @@ class Storm::Sleeper final : public mmu::Notifier {
 
 Storm::Storm(Machine& machine, const StormOptions& options)
     : machine_(&machine), ram_(&machine.ram()), memory_(machine.accelerator().soft_memory()),
-      options_(options), audit_(machine.ram()) {
+      options_(options), audit_(machine.ram()), migrations_(machine) {
   const auto has = [&](StormKind kind) {
     return std::find(options_.kinds.begin(), options_.kinds.end(), kind) != options_.kinds.end();
   };
@@ -108,7 +108,8 @@ void Storm::run() {
     counts_[std::size_t(kind)].fetch_add(1, std::memory_order_relaxed); // a sum
     // Behind schedule is not made up for: a rate, not a quota. The guest runs for as long as it was kept out.
     const auto now = Clock::now();
-    const bool kept_out = kind == StormKind::slots || kind == StormKind::move;
+    const bool kept_out =
+        kind == StormKind::slots || kind == StormKind::move || kind == StormKind::migrate;
     next = std::max(next + period, kept_out ? now + (now - began) : now);
     while (!stopping_.load(std::memory_order_relaxed) && Clock::now() < next) {
       std::this_thread::sleep_for(
@@ -121,6 +122,7 @@ void Storm::run() {
     if (!error_.empty()) break;
   }
   if (auto done = end_what_is_due(true); !done && error_.empty()) error_ = done.error();
+  if (auto done = outcome(migrations_.bring_home()); !done && error_.empty()) error_ = done.error();
   for (const auto& sleeper : sleepers_) ram_->mm().notifiers().unregister_notifier(*sleeper);
 }
 
@@ -160,6 +162,8 @@ Storm::Outcome Storm::act(StormKind kind, const Range& range, std::mt19937_64& r
     return outcome(machine_->change_slot(range.index, Machine::SlotChange::replace));
   case StormKind::move:
     return outcome(machine_->change_slot(range.index, Machine::SlotChange::move));
+  case StormKind::migrate:
+    return outcome(migrations_.step(range.index, range.first, range.count));
   case StormKind::readonly:
     return make_read_only(range, random);
   case StormKind::protect:

@@ -5,6 +5,7 @@
 #include "mmu/address_space.hpp"
 #include "vmm/error.hpp"
 #include "vmm/machine.hpp"
+#include "vmm/migrations.hpp"
 #include "vmm/write_audit.hpp"
 
 #include <array>
@@ -30,6 +31,7 @@ enum class StormKind : unsigned {
   notifier, // subscribers come and go, and sleep in their callbacks
   slots,    // a memory slot in use is deleted and added again
   move,     // a memory slot's guest view goes to another address
+  migrate, // pages go to another place of their memfd, and come back; takes spare memory (MachineConfig)
   readonly, // nobody may write there for some milliseconds
   protect, // writes are tracked for some milliseconds: who writes is noted, and goes on; see WriteAudit
   dirty,    // our stage-2: the dirty log is read and cleaned
@@ -163,6 +165,7 @@ class Storm {
 
   std::vector<ReadOnly> read_only_; // the same
   WriteAudit audit_;                // the same
+  Migrations migrations_;           // the same
   std::thread thread_;
 };
 

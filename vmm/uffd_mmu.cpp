@@ -18,11 +18,11 @@ bool can_continue_protected(const kvm::Userfaultfd& uffd) {
   return can_protect(uffd) && (uffd.offered() & kvm::uapi::uffd_feature_wp_unpopulated) != 0;
 }
 
-mmu::InstallResult UffdMmu::install(std::uintptr_t address, std::size_t pages, bool writable) {
+mmu::InstallResult UffdMmu::install(const mmu::InstallRequest& run) {
   using mmu::InstallStatus;
-  const bool protect = !writable && can_continue_protected_;
+  const bool protect = !run.writable && can_continue_protected_;
   const kvm::Installed done =
-      uffd_->continue_range(address, pages << mmu::page_shift, kvm::Wake::yes,
+      uffd_->continue_range(run.address, run.pages << mmu::page_shift, kvm::Wake::yes,
                             protect ? kvm::Protect::yes : kvm::Protect::no);
   const std::size_t installed = done.bytes >> mmu::page_shift;
   if (done.error == 0) return {InstallStatus::installed, installed};
@@ -32,10 +32,10 @@ mmu::InstallResult UffdMmu::install(std::uintptr_t address, std::size_t pages, b
     // Mapped by an install that came first, or never unmapped: the fault was raised before. Whoever waits may have
     // been missed by that install's wake-up.
     counters_->add(mmu::Counter::uffd_wake_count);
-    if (!writable || !may_be_protected_)
-      (void)uffd_->wake(address, mmu::page_size);
+    if (!run.writable || !may_be_protected_)
+      (void)uffd_->wake(run.address, mmu::page_size);
     else if (const kvm::Installed permitted =
-                 uffd_->write_protect(address, mmu::page_size, kvm::Protect::no);
+                 uffd_->write_protect(run.address, mmu::page_size, kvm::Protect::no);
              !permitted.ok())
       return {permitted.error == EAGAIN   ? InstallStatus::retry
               : permitted.error == ENOENT ? InstallStatus::gone

@@ -24,7 +24,7 @@ class UffdMmu final : public mmu::SecondaryMmu {
         can_continue_protected_(can_continue_protected(uffd)) {}
 
   /// See SecondaryMmu. Wakes the threads that wait in the range, also where it was installed already.
-  mmu::InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
+  mmu::InstallResult install(const mmu::InstallRequest& run) override;
 
   [[nodiscard]] bool can_write_protect() const override { return can_continue_protected_; }
 

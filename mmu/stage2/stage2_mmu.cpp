@@ -50,7 +50,6 @@ Stage2Mmu<F>::Stage2Mmu(Stage2Table<F>& table, const InvalidateSeq& sequence,
   for (std::size_t i = 0; i < slots.size(); ++i) {
     slots_[i].guest = slots[i].guest;
     slots_[i].bytes = slots[i].end - slots[i].start;
-    slots_[i].host = slots[i].host;
     set_slot(i, slots[i].start);
   }
 }
@@ -85,20 +84,20 @@ void Stage2Mmu<F>::each_part(std::uintptr_t start, std::uintptr_t end, Function 
   }
 }
 
-template <class F>
-InstallResult Stage2Mmu<F>::install(std::uintptr_t address, std::size_t pages, bool writable) {
-  const auto [slot, offset] = find(address);
+template <class F> InstallResult Stage2Mmu<F>::install(const InstallRequest& run) {
+  const auto [slot, offset] = find(run.address);
   if (slot == nullptr) return {InstallStatus::gone, 0};
   const RangesInProgress ranges(*sequence_);
-  const std::size_t wanted = std::min<std::size_t>(pages, (slot->bytes - offset) >> F::shift(1));
+  const std::size_t wanted =
+      std::min<std::size_t>(run.pages, (slot->bytes - offset) >> F::shift(1));
   bool any = false;
   for (std::size_t done = 0; done < wanted;) {
-    const std::uint64_t at = offset + (done << F::shift(1));
-    Stage2Fault fault{.address = slot->guest + at,
-                      .host = slot->host + at,
-                      .hva = address + (done << F::shift(1)),
-                      .allowed = {true, writable, true},
-                      .write = writable};
+    const std::uint64_t at = done << F::shift(1);
+    Stage2Fault fault{.address = slot->guest + offset + at,
+                      .host = reinterpret_cast<std::uintptr_t>(run.host) + at,
+                      .hva = run.address + at,
+                      .allowed = {true, run.writable, true},
+                      .write = run.writable};
     std::size_t step = 1;
     for (unsigned level = 2; level <= F::max_leaf_level; ++level)
       if (fault.address % F::span(level) == 0 && fault.host % F::span(level) == 0 &&
@@ -121,7 +120,7 @@ InstallResult Stage2Mmu<F>::install(std::uintptr_t address, std::size_t pages, b
     done += step;
   }
   if (!any) return {InstallStatus::already_installed, 0};
-  return {wanted == pages ? InstallStatus::installed : InstallStatus::partial, wanted};
+  return {wanted == run.pages ? InstallStatus::installed : InstallStatus::partial, wanted};
 }
 
 template <class F> bool Stage2Mmu<F>::invalidate_range_start(const NotifierRange& range) {

@@ -2,8 +2,7 @@
 // told what goes away.
 //
 // Slots say which guest-physical addresses stand for which part of the guest view (KVM's memslots). The
-// host side of a slot must not move: what is mapped in its part of the guest view is always the same
-// pages of the host view. The part itself may move: remove_slot(), AddressSpace::move(), set_slot().
+// part may move: remove_slot(), AddressSpace::move(), set_slot().
 #pragma once
 
 #include "mmu/notifier.hpp"
@@ -20,7 +19,6 @@ struct Stage2Slot {
   std::uint64_t guest;  // guest-physical; page aligned, as are the others
   std::uintptr_t start; // in the guest view
   std::uintptr_t end;   // exclusive
-  std::uint64_t host;   // of `start`, in the host view
 };
 
 template <class F> class Stage2Mmu final : public SecondaryMmu, public Notifier {
@@ -40,8 +38,7 @@ template <class F> class Stage2Mmu final : public SecondaryMmu, public Notifier 
   /// ended since the caller's check: what is left to ask, between the two phases, is whether one has
   /// begun. (A change of the map waits for locked pages. Reclaim does not, in the end: it may end over
   /// them, but it changes none but those that it has locked itself.)
-  [[nodiscard]] InstallResult install(std::uintptr_t address, std::size_t pages,
-                                      bool writable) override;
+  [[nodiscard]] InstallResult install(const InstallRequest& run) override;
 
   /// Unmaps, or write-protects, and flushes the range; what is unmapped for good takes its table pages along. Refuses if
   /// it may not sleep, for a flush does.
@@ -58,7 +55,6 @@ template <class F> class Stage2Mmu final : public SecondaryMmu, public Notifier 
   struct LiveSlot {
     std::uint64_t guest = 0;
     std::uint64_t bytes = 0;
-    std::uint64_t host = 0;
     // 0: removed. Relaxed: an install and an invalidation of the same address order themselves by the two fences of
     // install.hpp, between which each reads this, so an invalidator that an install does not see finds the slot where
     // the install did.

@@ -1,9 +1,10 @@
 // What the hot paths of mmu/ cost, one thread and several. slat_micro_bench --benchmark_filter=... --benchmark_repetitions=9
 #include "mmu/address_space.hpp"
+#include "mmu/address_space_of.hpp"
 #include "mmu/rcu.hpp"
 #include "mmu/srcu.hpp"
 #include "mmu/translation_cache.hpp"
-#include "mmu/vma_lock/per_vma_lock.hpp"
+#include "mmu/vma_lock/all_designs.hpp"
 #include "mmu/zero_source.hpp"
 
 #include <benchmark/benchmark.h>
@@ -136,8 +137,8 @@ BENCHMARK(counter_add)->ThreadRange(1, 2);
 /// Installs without a system call, so that what is measured is the path to it.
 class NullMmu final : public SecondaryMmu {
  public:
-  InstallResult install(std::uintptr_t, std::size_t pages, bool) override {
-    return {InstallStatus::installed, pages};
+  InstallResult install(const InstallRequest& run) override {
+    return {InstallStatus::installed, run.pages};
   }
 };
 
@@ -185,15 +186,24 @@ void every_design(benchmark::internal::Benchmark* benchmark) {
   benchmark->ThreadRange(1, 2);
 }
 
-/// Lookup, read lock and unlock.
-void lock_vma_under_rcu(benchmark::State& state) {
-  Space& space = shared_space(state);
+/// If the space is of this design.
+template <class D> void lock_vmas(benchmark::State& state, Space& space) {
+  auto* const mm = dynamic_cast<AddressSpaceOf<D>*>(&space.mm);
+  if (mm == nullptr) return;
   const Srcu::ReadGuard section(space.mm.fault_srcu());
   std::size_t i = std::size_t(state.thread_index()) * 7;
   for (auto _ : state) {
-    const VmaTicket ticket = space.mm.lock_vma_under_rcu(space.keys[i++ % space.keys.size()]);
-    space.mm.vma_end_read(ticket);
+    const VmaTicket ticket = mm->design().begin(space.keys[i++ % space.keys.size()]);
+    mm->design().end(ticket);
   }
+}
+
+/// Lookup, read lock and unlock, as the fault path has them.
+void lock_vma_under_rcu(benchmark::State& state) {
+  Space& space = shared_space(state);
+#define SLAT_LOCK(Design) lock_vmas<Design>(state, space);
+  SLAT_FOR_EACH_DESIGN(SLAT_LOCK)
+#undef SLAT_LOCK
   state.SetLabel(std::string(to_string(space.mm.vma_lock())));
 }
 

@@ -131,7 +131,7 @@ void stage2_fault_present(benchmark::State& state) {
   const auto mapped = mm->map({.length = bytes, .backing = backing.get()});
   Stage2 s;
   stage2::Stage2Mmu<EptFormat> mmu(*s.table, mm->notifiers().sequence(),
-                                   {{0, *mapped, *mapped + bytes, host_base}});
+                                   {{0, *mapped, *mapped + bytes}});
   const auto fault = [&](std::uint64_t n) {
     return handle_mm_fault(
         *mm, {.address = *mapped + n * page_size, .access = vm_read | vm_write, .mmu = &mmu});

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 namespace slat::explore {
 
@@ -164,6 +163,51 @@ class FaultReclaim final : public Scenario {
   std::uint64_t expected_ = 0;
 };
 
+/// A guest that faults and writes while its page goes elsewhere, and maybe into a store: nothing that it wrote is lost.
+template <bool with_reclaim> class FaultMigrate final : public Scenario {
+ public:
+  explicit FaultMigrate(VmaLockDesign design) : world_(design, 1) {
+    world_.backing->set_store(store_);
+    require(world_.fault(0) == FaultResult::done, "the first fault went wrong");
+    expected_ = content(*world_.backing, 0);
+  }
+
+  std::vector<std::function<void()>> bodies() override {
+    const auto migrate = [this] {
+      require(world_.mm->migrate({.address = world_.at(0), .length = page_size, .pgoff = 1})
+                  .has_value(),
+              "migrate() failed");
+    };
+    if (with_reclaim)
+      return {[this] {
+                require(world_.mm->reclaim(world_.at(0), page_size).has_value(),
+                        "reclaim() failed");
+              },
+              migrate};
+    return {[this] {
+              require(world_.fault(0) == FaultResult::done, "a fault went wrong");
+              if (const auto written = world_.guest->write(world_.at(0))) expected_ = *written;
+            },
+            migrate};
+  }
+
+  void check() override {
+    world_.guest->check_all();
+    require(world_.backing->word(0).read().raw() == 0, "the place that was left is not empty");
+    const bool reclaimed = world_.backing->word(1).read().state() == PageState::reclaimed;
+    require(store_.used() == (reclaimed ? 1u : 0u), "a slot without a page");
+    touch(world_, 0);
+    require(content(*world_.backing, 1) == expected_, "a write is lost (I38)");
+    require(world_.source->fills() == 1, "the source has filled a page that had content (I40)");
+    require(store_.used() == 0, "a slot without a page");
+  }
+
+ private:
+  PlainStore store_;
+  World world_;
+  std::uint64_t expected_ = 0;
+};
+
 /// A guest that faults and writes while its writes begin to be tracked: none is missed.
 class FaultTrack final : public Scenario {
  public:
@@ -179,39 +223,20 @@ class FaultTrack final : public Scenario {
                 (void)world_.guest->write(world_.at(0));
               }
             },
-            [this] {
-              require(world_.mm->track_writes(world_.at(0), page_size).has_value(),
-                      "track_writes() failed");
-              before_ = unwritten();
-              check_unwritten();
-            }};
+            [this] { world_.track_writes(); }};
   }
 
   void check() override {
     world_.guest->check_all();
-    check_unwritten();
-    require(!unwritten() || !world_.guest->shows_writable(0), "a tracked page is writable");
+    world_.check_unwritten();
+    require(!world_.unwritten() || !world_.guest->shows_writable(0), "a tracked page is writable");
     touch(world_, 0, vm_read);
-    check_unwritten();
-    require(!unwritten() || !world_.guest->shows_writable(0), "a tracked page is writable");
+    world_.check_unwritten();
+    require(!world_.unwritten() || !world_.guest->shows_writable(0), "a tracked page is writable");
   }
 
  private:
-  std::optional<std::uint64_t> unwritten() {
-    std::array<std::byte, page_size> bytes;
-    if (!world_.mm->read_unwritten(world_.at(0), bytes)) return std::nullopt;
-    std::uint64_t value = 0;
-    std::memcpy(&value, bytes.data(), sizeof value);
-    return value;
-  }
-
-  void check_unwritten() {
-    const auto now = unwritten();
-    require(!now || !before_ || *now == *before_, "a write is not told (I31)");
-  }
-
   World world_;
-  std::optional<std::uint64_t> before_; // what it held when tracking began
 };
 
 /// A mapping of two pages loses the right to write to the first, and is cut in two for it.
@@ -275,6 +300,10 @@ constexpr ScenarioInfo scenarios[] = {
      make_scenario<FaultFaultRemove>},
     {"fault-reclaim", "fault, guest write x reclaim into a store", Designs::each,
      make_scenario<FaultReclaim>},
+    {"fault-migrate", "fault, guest write x migration to another place", Designs::each,
+     make_scenario<FaultMigrate<false>>},
+    {"reclaim-migrate", "reclaim into a store x migration to another place", Designs::each,
+     make_scenario<FaultMigrate<true>>},
     {"fault-track", "fault, guest write x write tracking", Designs::each,
      make_scenario<FaultTrack>},
     {"commit-adjust", "(speculative) commit x protect", Designs::each, make_scenario<FaultProtect>},

@@ -93,6 +93,14 @@ slat_explore_mutant(I27_reclaim_copies_before_the_flush FILE mmu/address_space_r
   SCENARIO fault-reclaim DESIGN vma-refcount BY "lost|can reach"
   FROM1 [[  MmuGather(flushers_, *counters_, batch.start, batch.end).flush().keep();
 ]] TO1 "")
+slat_explore_mutant(I27_migration_copies_before_the_flush FILE mmu/departure.hpp SOURCES mmu/address_space_migrate.cpp
+  SCENARIO fault-migrate DESIGN vma-refcount BY "lost|can reach"
+  FROM1 [[    FlushedPages flushed = gather_->flush();
+    move();]] TO1 [[    move();
+    FlushedPages flushed = gather_->flush();]])
+slat_explore_mutant(I38_migration_leaves_the_slot_behind FILE mmu/address_space_migrate.cpp SOURCES mmu/address_space_migrate.cpp
+  SCENARIO reclaim-migrate DESIGN vma-refcount BY "slot|lost|nobody"
+  FROM1 [[      old.unlock_empty(); // the slot has another owner now]] TO1 [[      old.unlock();]])
 slat_explore_mutant(I31_tracked_page_is_installed_writable FILE mmu/fault.cpp SOURCES mmu/fault.cpp
   SCENARIO fault-track DESIGN vma-refcount BY "a write is not told|is writable"
   FROM1 [[const bool writable = writable_ && !protect_;]] TO1 [[const bool writable = writable_;]])

@@ -15,10 +15,7 @@ class FaultFaultZap final : public Stage2Scenario {
   explicit FaultFaultZap(VmaLockDesign design)
       : Stage2Scenario(page_size), world_(design, 1),
         mmu_(*table_, world_.mm->notifiers().sequence(),
-             {{.guest = 0,
-               .start = world_.at(0),
-               .end = world_.at(1),
-               .host = reinterpret_cast<std::uint64_t>(world_.backing->host_view(0))}}) {
+             {{.guest = 0, .start = world_.at(0), .end = world_.at(1)}}) {
     require(world_.mm->notifiers().register_notifier(mmu_).has_value(), "no notifier");
   }
 

@@ -7,6 +7,7 @@
 #include "mmu/address_space.hpp"
 
 #include <array>
+#include <cstring>
 #include <optional>
 
 namespace slat::explore {
@@ -40,6 +41,9 @@ class NumberingSource final : public PageSource {
 
   [[nodiscard]] bool may_sleep() const override { return sleeps_; }
 
+  /// A page that migrates takes its number along; none is filled at its second place.
+  [[nodiscard]] bool is_uniform() const override { return true; }
+
   [[nodiscard]] std::string_view name() const override { return "numbering"; }
 
   [[nodiscard]] std::uint64_t fills() const { return fills_; }
@@ -58,16 +62,18 @@ class RecordingMmu final : public SecondaryMmu, public TlbFlusher, public Notifi
   /// `backing` has page 0 at `start`. It may be gone once nothing is visible.
   RecordingMmu(std::uintptr_t start, Backing& backing) : start_(start), backing_(&backing) {}
 
-  [[nodiscard]] InstallResult install(std::uintptr_t address, std::size_t pages,
-                                      bool writable) override {
-    for (std::uint64_t page = page_at(address); page < page_at(address) + pages; ++page) {
+  [[nodiscard]] InstallResult install(const InstallRequest& run) override {
+    const std::uint64_t first = page_at(run.address);
+    for (std::uint64_t page = first; page < first + run.pages; ++page) {
       visible(&pages_[page], Access::write, "install", std::source_location::current());
       require(!pages_[page].cut, "a page is installed between the flush and the end of its range");
       pages_[page].shown = true;
-      pages_[page].writable = writable;
-      pages_[page].content = content(*backing_, page);
+      pages_[page].writable = run.writable;
+      pages_[page].place =
+          place_of(run.host) + (page - first); // in the backing; elsewhere after a migration
+      pages_[page].content = content(*backing_, pages_[page].place);
     }
-    return {InstallStatus::installed, pages};
+    return {InstallStatus::installed, run.pages};
   }
 
   void flush_range(std::uintptr_t start, std::uintptr_t end) override {
@@ -100,7 +106,7 @@ class RecordingMmu final : public SecondaryMmu, public TlbFlusher, public Notifi
     check(page_at(address));
     if (!page.shown || !page.writable) return std::nullopt;
     page.content += std::uint64_t(1) << 32;
-    set_content(*backing_, page_at(address), page.content);
+    set_content(*backing_, page.place, page.content);
     return page.content;
   }
 
@@ -120,11 +126,16 @@ class RecordingMmu final : public SecondaryMmu, public TlbFlusher, public Notifi
     bool shown = false;
     bool writable = false;
     bool cut = false; // flushed, and its range not ended
+    std::uint64_t place = 0;
     std::uint64_t content = 0;
   };
 
   [[nodiscard]] std::uint64_t page_at(std::uintptr_t address) const {
     return (address - start_) >> page_shift;
+  }
+
+  [[nodiscard]] std::uint64_t place_of(const std::byte* host) const {
+    return std::uint64_t(host - backing_->host_view(0)) >> page_shift;
   }
 
   template <class Function> void each(std::uintptr_t start, std::uintptr_t end, Function function) {
@@ -135,9 +146,10 @@ class RecordingMmu final : public SecondaryMmu, public TlbFlusher, public Notifi
 
   void check(std::uint64_t page) {
     if (!pages_[page].shown) return;
-    require(backing_->word(page).read().state() == PageState::present,
+    const std::uint64_t place = pages_[page].place;
+    require(backing_->word(place).read().state() == PageState::present,
             "the guest can reach a page that has been freed (I20)");
-    require(content(*backing_, page) == pages_[page].content,
+    require(content(*backing_, place) == pages_[page].content,
             "the guest can reach a page that has been freed and filled again (I20)");
     require((pages_[page].content & 0xff) == page, "the guest reaches another page");
   }
@@ -158,7 +170,10 @@ class World {
         Backing::create("slat-explore", RecordingMmu::most_pages << page_shift, std::move(owned));
     require(made.has_value(), "no backing");
     backing = *made;
-    auto space = AddressSpace::create({.vma_lock = design}, counters);
+    // No VMA that an execution before has left in the cache looks write-locked to this one.
+    static std::uint64_t sequence = 0;
+    auto space =
+        AddressSpace::create({.vma_lock = design, .first_sequence = sequence += 1 << 12}, counters);
     require(space.has_value(), "no address space");
     mm = std::move(*space);
     guest.emplace(start, *backing);
@@ -195,6 +210,26 @@ class World {
     return handle_mm_fault(*mm, {.address = at(page), .access = access, .mmu = &*guest}).result;
   }
 
+  /// Of page 0, once: what it holds now is what it must hold for as long as it counts as unwritten.
+  void track_writes() {
+    require(mm->track_writes(at(0), page_size).has_value(), "track_writes() failed");
+    tracked_ = unwritten();
+    check_unwritten();
+  }
+
+  [[nodiscard]] std::optional<std::uint64_t> unwritten() const {
+    std::array<std::byte, page_size> bytes;
+    if (!mm->read_unwritten(at(0), bytes)) return std::nullopt;
+    std::uint64_t value = 0;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    return value;
+  }
+
+  void check_unwritten() const {
+    const auto now = unwritten();
+    require(!now || !tracked_ || *now == *tracked_, "a write is not told (I31)");
+  }
+
   /// VMAs alone keep the backing from here on.
   void give_up_backing() {
     backing->put();
@@ -213,6 +248,9 @@ class World {
   Backing* backing = nullptr;
   std::unique_ptr<AddressSpace> mm;
   std::optional<RecordingMmu> guest;
+
+ private:
+  std::optional<std::uint64_t> tracked_; // what page 0 held when tracking began
 };
 
 } // namespace slat::explore

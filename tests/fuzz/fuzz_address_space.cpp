@@ -5,6 +5,7 @@
 #include "mmu/translation_cache.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
 #include "space_input.hpp"
+#include "space_parts.hpp"
 
 #include <algorithm>
 #include <array>
@@ -18,72 +19,9 @@
 #include <sys/mman.h>
 #include <vector>
 
-using namespace slat::mmu;
+using namespace slat::fuzz;
 
 namespace {
-
-constexpr std::uint64_t stretch_pages = 64;
-constexpr std::uint64_t backing_pages = 48;
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
-
-std::byte filled_with(std::uint64_t page) {
-  return std::byte(1 + page);
-}
-
-class Pattern final : public PageSource {
- public:
-  FillResult fill(Backing& backing, PageRun run) override {
-    for (std::uint64_t page = run.first; page < run.first + run.count; ++page)
-      std::fill_n(backing.host_view(page), page_size, filled_with(page));
-    return FillResult::filled;
-  }
-
-  [[nodiscard]] bool may_sleep() const override { return false; }
-
-  [[nodiscard]] std::string_view name() const override { return "pattern"; }
-};
-
-struct Mmu final : SecondaryMmu {
-  InstallResult install(std::uintptr_t, std::size_t pages, bool) override {
-    return {InstallStatus::installed, pages};
-  }
-};
-
-/// Room for few pages, so that it is full now and then.
-class Store final : public PageStore {
- public:
-  ~Store() override { expect(used_ == std::array<bool, slots>{}, "every slot is dropped"); }
-
-  std::optional<std::uint32_t> put(PageBytes page) override {
-    const auto free = std::find(used_.begin(), used_.end(), false);
-    if (free == used_.end()) return std::nullopt;
-    *free = true;
-    const auto slot = std::uint32_t(free - used_.begin());
-    std::copy(page.begin(), page.end(), bytes_[slot].begin());
-    return slot;
-  }
-
-  FillResult load(std::uint32_t slot, PageRoom into) override {
-    expect(used_.at(slot), "a slot that is loaded is in use");
-    std::copy(bytes_[slot].begin(), bytes_[slot].end(), into.begin());
-    return FillResult::filled;
-  }
-
-  void drop(std::uint32_t slot) override {
-    expect(used_.at(slot), "a slot is dropped once");
-    used_[slot] = false;
-  }
-
- private:
-  static constexpr std::size_t slots = 24;
-  std::array<bool, slots> used_{};
-  std::array<std::array<std::byte, page_size>, slots> bytes_;
-};
 
 struct Mapped {
   int backing;
@@ -306,6 +244,8 @@ class Fuzz {
       }
       return true;
     }
+    case SpaceStep::migrate:
+      return migrate(operation, start, length);
     default:
       if (const auto found = model_.find(start); found != model_.end())
         check_page(start, found->second);
@@ -386,6 +326,37 @@ class Fuzz {
     for (std::uint64_t done = kept; done < request.new_length; done += page_size)
       model_[*where + done] = {last.backing, last.page + ((done - kept) >> page_shift) + 1,
                                last.flags};
+    return true;
+  }
+
+  bool migrate(const SpaceOperation& operation, std::uintptr_t start, std::uint64_t length) {
+    const std::uint64_t place = operation.pgoff % backing_pages;
+    const std::uint64_t count = length >> page_shift;
+    const int backing = model_.contains(start) ? model_.at(start).backing : 0;
+    bool fine = whole(start, length) && place + count <= backing_pages;
+    for (const auto& [address, mapped] : model_) {
+      const bool going = start <= address && address < start + length;
+      fine = fine && (!going || mapped.backing == backing);
+      fine = fine &&
+             (mapped.backing != backing || mapped.page < place || mapped.page >= place + count);
+    }
+    std::vector<bool> has_content; // else it is filled where it is then
+    if (fine)
+      each(start, length, [&](const Mapped& one) {
+        has_content.push_back(backings_[std::size_t(one.backing)]->word(one.page).read().state() !=
+                              PageState::none);
+      });
+    const auto done = mm_->migrate({.address = start, .length = length, .pgoff = place});
+    expect(fine || !done, "pages migrate to where they cannot be");
+    expect(done || !fine || !unhindered_, "a migration fails for nothing");
+    if (!done) return false;
+    auto& content = content_[std::size_t(backing)];
+    std::uint64_t i = 0;
+    each(start, length, [&](Mapped& one) {
+      content[place + i] = has_content[i] ? content[one.page] : filled_with(place + i);
+      content[one.page] = filled_with(one.page);
+      one.page = place + i++;
+    });
     return true;
   }
 

@@ -24,6 +24,7 @@ enum class SpaceStep : std::uint8_t {
   write,
   read,
   reclaim,
+  migrate,
   count
 };
 

@@ -66,6 +66,13 @@ const std::pair<const char*, Operations> seeds[] = {
     {"reclaim_and_give_up",
      {op(SpaceStep::reclaim, 0, 14), op(SpaceStep::advise, 2, 4, 0, 0, 1),
       op(SpaceStep::unmap, 8, 3)}},
+    {"migrate",
+     {op(SpaceStep::migrate, 2, 4, 0, 40), op(SpaceStep::read, 3, 1),
+      op(SpaceStep::migrate, 2, 4, 0, 2)}},
+    {"migrate_across",
+     {op(SpaceStep::reclaim, 8, 4), op(SpaceStep::migrate, 4, 8, 0, 40),
+      op(SpaceStep::read, 9, 1)}},
+    {"host_fails_in_migrate", {op(SpaceStep::migrate, 2, 4, 0, 40, 0, 0, 2)}},
     {"host_fails_in_reclaim", {op(SpaceStep::reclaim, 0, 14, 0, 0, 0, 0, 2)}},
 };
 

@@ -53,6 +53,7 @@ struct Fixture {
       base = any;
     }
     world.backing->set_store(store);
+    world.source->uniform = true;
     world.map(0, 6, at(0));
     world.map(8, 6, at(6));
     world.map(20, 6, at(14), vm_read);
@@ -228,6 +229,18 @@ const Operation operations[] = {
     move("move_and_grow", 0, 6, 8, true, 40),
     move("move_and_grow_onto_vmas", 6, 6, 8, true, 16),
     move("move_locked", 25, 2, 2, true, 40),
+    {"migrate",
+     [](Fixture& f) {
+       return f.world.mm.migrate({.address = f.at(2), .length = 2 * page_size, .pgoff = 40});
+     }},
+    {"migrate_of_several_vmas",
+     [](Fixture& f) {
+       return f.world.mm.migrate({.address = f.at(3), .length = 6 * page_size, .pgoff = 40});
+     }},
+    {"migrate_of_what_is_locked",
+     [](Fixture& f) {
+       return f.world.mm.migrate({.address = f.at(25), .length = 2 * page_size, .pgoff = 48});
+     }},
     {"lock", [](Fixture& f) { return f.world.mm.lock(f.at(2), 8 * page_size); }, true},
     {"unlock", [](Fixture& f) { return f.world.mm.unlock(f.at(25), 2 * page_size); }},
     {"reclaim", [](Fixture& f) { return outcome(f.world.mm.reclaim(f.at(6), 3 * page_size)); }},

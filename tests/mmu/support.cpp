@@ -203,13 +203,13 @@ std::size_t FakeSource::fills_of(std::uint64_t page) {
   return fills;
 }
 
-InstallResult FakeMmu::install(std::uintptr_t address, std::size_t pages, bool writable) {
-  const Call call{address, pages, writable};
+InstallResult FakeMmu::install(const InstallRequest& run) {
+  const Call call{run.address, run.pages, run.writable};
   {
     const std::lock_guard guard(mutex_);
     calls_.push_back(call);
   }
-  return decide ? decide(call) : InstallResult{InstallStatus::installed, pages};
+  return decide ? decide(call) : InstallResult{InstallStatus::installed, run.pages};
 }
 
 std::vector<FakeMmu::Call> FakeMmu::calls() {

@@ -130,6 +130,11 @@ class FakeSource final : public PageSource {
 
   [[nodiscard]] std::string_view name() const override { return "fake"; }
 
+  /// It is not, but says so: pages may migrate. Those that are empty then are told apart by their content.
+  [[nodiscard]] bool is_uniform() const override { return uniform; }
+
+  bool uniform = false;
+
   /// Runs before the bytes are written; another result than `filled` ends the fill. Set before the
   /// first fault.
   std::function<FillResult(Backing&, PageRun)> before;
@@ -156,7 +161,7 @@ class FakeMmu final : public SecondaryMmu {
 
   FakeMmu() { calls_.reserve(1024); } // see FakeSource
 
-  InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
+  InstallResult install(const InstallRequest& run) override;
 
   /// Decides the result. Set before the first fault.
   std::function<InstallResult(const Call&)> decide;

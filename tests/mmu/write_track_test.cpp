@@ -148,9 +148,9 @@ TEST_F(WriteTrack, a_run_is_installed_alike) {
 
 TEST_F(WriteTrack, what_cannot_be_installed_read_only_counts_as_written) {
   struct Simple final : SecondaryMmu {
-    InstallResult install(std::uintptr_t, std::size_t count, bool writable) override {
-      EXPECT_TRUE(writable);
-      return {InstallStatus::installed, count};
+    InstallResult install(const InstallRequest& run) override {
+      EXPECT_TRUE(run.writable);
+      return {InstallStatus::installed, run.pages};
     }
 
     [[nodiscard]] bool can_write_protect() const override { return false; }

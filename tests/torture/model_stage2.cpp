@@ -55,14 +55,14 @@ mmu::InstallStatus ModelStage2::install_one(std::uint64_t page, bool writable) {
   return fresh && kept ? mmu::InstallStatus::installed : mmu::InstallStatus::retry;
 }
 
-mmu::InstallResult ModelStage2::install(std::uintptr_t address, std::size_t pages, bool writable) {
-  const std::uint64_t first = (address - base_) >> mmu::page_shift;
-  check(address >= base_ && first + pages <= page_count, "an install outside of the table");
-  for (std::size_t i = 0; i < pages; ++i)
-    if (const mmu::InstallStatus status = install_one(first + i, writable);
+mmu::InstallResult ModelStage2::install(const mmu::InstallRequest& run) {
+  const std::uint64_t first = (run.address - base_) >> mmu::page_shift;
+  check(run.address >= base_ && first + run.pages <= page_count, "an install outside of the table");
+  for (std::size_t i = 0; i < run.pages; ++i)
+    if (const mmu::InstallStatus status = install_one(first + i, run.writable);
         status != mmu::InstallStatus::installed)
       return {status, i};
-  return {mmu::InstallStatus::installed, pages};
+  return {mmu::InstallStatus::installed, run.pages};
 }
 
 void ModelStage2::empty(std::uintptr_t start, std::uintptr_t end) {

@@ -50,7 +50,7 @@ class ModelStage2 final : public mmu::SecondaryMmu, public mmu::Notifier, public
     return {entry >> 8, (entry & writable_bit) != 0};
   }
 
-  mmu::InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override;
+  mmu::InstallResult install(const mmu::InstallRequest& run) override;
   bool invalidate_range_start(const mmu::NotifierRange& range) override;
   void invalidate_range_end(const mmu::NotifierRange& range) override;
   void flush_range(std::uintptr_t start, std::uintptr_t end) override;

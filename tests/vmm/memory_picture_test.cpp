@@ -25,11 +25,14 @@ constexpr auto dirty = std::uint8_t(young | PageMark::dirty);
 
 struct Ram {
   std::vector<GuestRam::Region> regions;
+  mmu::VmaViews views; // one for each
 
   void add(Gpa start, std::uint64_t pages) {
     mmu::BackingRef backing(
         *mmu::Backing::create("picture", pages * page, std::make_unique<mmu::ZeroSource>()));
-    regions.push_back({{start, pages * page}, GuestRam::ViewAddress(0), std::move(backing)});
+    const std::uintptr_t view = 0x7000'0000'0000 + start;
+    views.push_back({.start = view, .end = view + pages * page, .backing = backing.get()});
+    regions.push_back({{start, pages * page}, GuestRam::ViewAddress(view), std::move(backing)});
   }
 
   void set(std::size_t region, std::uint64_t at, mmu::PageState state, std::uint64_t flags = 0) {
@@ -54,7 +57,7 @@ TEST(MemoryMap, WithoutATableItHasWhatPageWordsSay) {
   ram.set(0, 5, PageState::present, PageBits::installed | PageBits::accessed | PageBits::dirty);
   ram.set(0, 6, PageState::reclaimed);
   ram.set(0, 7, PageState::poisoned);
-  const MemoryMap map = collect_memory_map(ram.regions, nullptr);
+  const MemoryMap map = collect_memory_map(ram.regions, ram.views, nullptr);
   EXPECT_FALSE(map.from_table);
   ASSERT_EQ(map.parts.size(), 1U);
   EXPECT_THAT(map.parts[0].pages, ElementsAre(0, 0, resident, mapped, young, dirty,
@@ -78,7 +81,7 @@ TEST(MemoryMap, WithATableItHasWhatTheTableSaysAboutMappings) {
   t.table->age(2 * mib, 4 * mib, mmu::stage2::Age::clear);
   t.map(4 * gib + 3 * page);
   ram.set(1, 0, PageState::poisoned);
-  const MemoryMap map = collect_memory_map(ram.regions, t.table.get());
+  const MemoryMap map = collect_memory_map(ram.regions, ram.views, t.table.get());
   EXPECT_TRUE(map.from_table);
   ASSERT_EQ(map.parts.size(), 2U);
   const auto& low = map.parts[0].pages;

@@ -68,6 +68,12 @@ TEST_F(MachineStorm, OneToFourVcpusVerifyEveryPage) {
   }
 }
 
+/// Waits until `enough`, for 20 s at the most, or for the guest's end.
+void let_it_run(Machine& machine, const std::function<bool()>& enough) {
+  for (int i = 0; i < 4000 && !enough(); ++i)
+    if (machine.wait_for(std::chrono::milliseconds(5))) break;
+}
+
 TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   SerialLog log;
   auto machine = make_machine({.kernel = memstress_image(),
@@ -80,7 +86,7 @@ TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   Storm storm(*machine, {.seed = 7, .rate = 2000, .max_pages = 1024});
   ASSERT_TRUE(machine->start());
   ASSERT_TRUE(wait_until_running(*machine));
-  std::this_thread::sleep_for(std::chrono::seconds(1));
+  let_it_run(*machine, [&] { return storm.ranges() > 500; });
   ask_to_stop(*machine);
   expect_good(end_of(*machine, 60), log);
   EXPECT_EQ(storm.finish(), "");
@@ -128,8 +134,7 @@ void expect_good_under(Machine& machine, const SerialLog& log, const StormOption
   Storm storm(machine, options);
   ASSERT_TRUE(machine.start());
   ASSERT_TRUE(wait_until_running(machine));
-  for (int i = 0; i < 4000 && !enough(); ++i)
-    if (machine.wait_for(std::chrono::milliseconds(5))) break;
+  let_it_run(machine, enough);
   ask_to_stop(machine);
   expect_good(end_of(machine, 90), log);
   EXPECT_EQ(storm.finish(), "");
@@ -179,12 +184,44 @@ TEST_F(MachineStorm, I38_NoWriteToATrackedPageIsMissed) {
   EXPECT_GT(sum(Counter::write_tracked_pages), sum(Counter::tracked_write_count));
 }
 
+TEST_F(MachineStorm, I38_MigratedPagesAreWhereTheGuestLooksForThem) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .spare_memory = 2 * mib,
+                               .cpus = 2,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
+  const std::size_t vmas = machine->ram().mm().vmas().size();
+  expect_good_under(
+      *machine, log,
+      {.seed = 16, .rate = 2000, .max_pages = 256, .kinds = {StormKind::migrate, StormKind::zap}},
+      [&] { return sum(Counter::migrated_pages) >= 2000; });
+  EXPECT_GT(sum(Counter::migrated_pages), 200u);
+  EXPECT_EQ(machine->ram().mm().vmas().size(), vmas) << "all came home";
+}
+
+TEST_F(MachineStorm, MigrationWithoutSpareMemoryIsAnError) {
+  SerialLog log;
+  auto machine = make_machine({.kernel = memstress_image(),
+                               .command_line = "mib=8",
+                               .memory = 32 * mib,
+                               .serial = log.sink()});
+  ASSERT_TRUE(machine);
+  const auto done = Migrations(*machine).step(0, 0, 1);
+  ASSERT_FALSE(done);
+  EXPECT_THAT(done.error().message, testing::HasSubstr("no spare memory"));
+}
+
 TEST_F(MachineStorm, I38_I39_AllKindsAtOnceLoseNothing) {
   SerialLog log;
   auto machine = make_machine({.kernel = memstress_image(),
                                .command_line = "mib=8 discard",
                                .memory = 32 * mib,
                                .memory_slot = 8 * mib,
+                               .spare_memory = 2 * mib,
                                .cpus = 2,
                                .serial = log.sink()});
   ASSERT_TRUE(machine);
@@ -337,7 +374,7 @@ TEST_F(MachineStorm, SlotsInUseAreExchangedAndMovedAndTheGuestSeesNothing) {
     Storm storm(*machine, {.seed = 11, .kinds = {kind, kind, StormKind::zap}});
     ASSERT_TRUE(machine->start());
     ASSERT_TRUE(wait_until_running(*machine));
-    std::this_thread::sleep_for(std::chrono::milliseconds(700));
+    let_it_run(*machine, [&] { return storm.ranges(kind) > 100; });
     ask_to_stop(*machine); // through a region that may be on its way
     expect_good(end_of(*machine, 60), log);
     EXPECT_EQ(storm.finish(), "");
@@ -361,7 +398,7 @@ TEST_F(MachineStorm, WritersWaitWhereTheHostHasMadeMemoryReadOnly) {
                                    StormKind::move}});
   ASSERT_TRUE(machine->start());
   ASSERT_TRUE(wait_until_running(*machine));
-  std::this_thread::sleep_for(std::chrono::milliseconds(700));
+  let_it_run(*machine, [&] { return storm.ranges(StormKind::readonly) > 100; });
   ask_to_stop(*machine);
   expect_good(end_of(*machine, 60), log);
   EXPECT_EQ(storm.finish(), "");

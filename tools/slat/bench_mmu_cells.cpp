@@ -79,8 +79,8 @@ struct BenchSpace::Subscriber final : mmu::Notifier {
 };
 
 struct BenchSpace::NowhereMmu final : mmu::SecondaryMmu {
-  mmu::InstallResult install(std::uintptr_t, std::size_t pages, bool) override {
-    return {mmu::InstallStatus::installed, pages};
+  mmu::InstallResult install(const mmu::InstallRequest& run) override {
+    return {mmu::InstallStatus::installed, run.pages};
   }
 };
 

@@ -82,7 +82,8 @@ vmm::Result<void> sample(vmm::Machine& machine, const DumpOptions& options, Pict
       "{}", vmm::stage2_text(memory.table(), {.exact = options.exact, .max_lines = options.lines}));
   std::fflush(stdout);
   if (options.picture.empty()) return {};
-  const vmm::MemoryMap map = vmm::collect_memory_map(machine.ram().regions(), &memory.table());
+  const vmm::MemoryMap map =
+      vmm::collect_memory_map(machine.ram().regions(), machine.ram().mm().vmas(), &memory.table());
   const std::string title = fmt::format(
       "slat dump stage2: {}, {} vCPU(s){}", options.kernel.empty() ? "memstress" : options.kernel,
       options.machine.cpus, options.storm.empty() ? "" : ", storm " + options.storm);
@@ -112,6 +113,7 @@ int dump_stage2(const DumpOptions& options) {
   if (!options.picture.empty())
     if (auto ok = picture.open(); !ok) return report(ok.error());
   config->memory_slot = storm_slot_bytes(options.storm, config->memory);
+  config->spare_memory = storm_spare_bytes(options.storm);
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   std::optional<vmm::Storm> storm;

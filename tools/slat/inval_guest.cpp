@@ -41,16 +41,16 @@ InvalOutcome no_machine(const vmm::Error& error) {
   return InvalOutcome::failed(error.message);
 }
 
-vmm::Result<std::unique_ptr<InvalGuest>> InvalGuest::make(const InvalCell& cell,
-                                                          const std::string& command_line,
-                                                          std::uint64_t memory_slot,
-                                                          std::uint32_t fault_around) {
+vmm::Result<std::unique_ptr<InvalGuest>>
+InvalGuest::make(const InvalCell& cell, const std::string& command_line, std::uint64_t memory_slot,
+                 std::uint32_t fault_around, std::uint64_t spare_memory) {
   auto guest = std::unique_ptr<InvalGuest>(new InvalGuest);
   auto machine = vmm::Machine::create(
       {.kernel = vmm::BuiltinImage{guest::builtin_memstress(), "built-in memstress"},
        .command_line = fmt::format("{} seed={} quiet", command_line, cell.seed),
        .memory = cell.memory,
        .memory_slot = memory_slot,
+       .spare_memory = spare_memory,
        .cpus = cell.cpus,
        .fault_around = fault_around,
        .accel = cell.accel,

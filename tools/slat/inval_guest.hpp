@@ -13,11 +13,10 @@ namespace slat::tool {
 class InvalGuest {
  public:
   /// A machine of the cell with memstress and `command_line` (the seed is added), not yet started. RAM is in regions of
-  /// `memory_slot` bytes at most (0: any).
-  static vmm::Result<std::unique_ptr<InvalGuest>> make(const InvalCell& cell,
-                                                       const std::string& command_line,
-                                                       std::uint64_t memory_slot = 0,
-                                                       std::uint32_t fault_around = 16);
+  /// `memory_slot` bytes at most (0: any), with `spare_memory` bytes to migrate to.
+  static vmm::Result<std::unique_ptr<InvalGuest>>
+  make(const InvalCell& cell, const std::string& command_line, std::uint64_t memory_slot = 0,
+       std::uint32_t fault_around = 16, std::uint64_t spare_memory = 0);
 
   [[nodiscard]] vmm::Machine& machine() { return *machine_; }
 

@@ -25,8 +25,8 @@ InvalOutcome storm(const InvalCell& cell, InvalContext& context, int kind) {
   if (!kinds) return InvalOutcome::failed(kinds.error().message);
   options.kinds = std::move(*kinds);
   const bool discards = asks_for(names, vmm::StormKind::discard);
-  auto made =
-      InvalGuest::make(cell, discards ? "discard" : "", storm_slot_bytes(names, cell.memory));
+  auto made = InvalGuest::make(cell, discards ? "discard" : "",
+                               storm_slot_bytes(names, cell.memory), 16, storm_spare_bytes(names));
   if (!made) return no_machine(made.error());
   InvalGuest& guest = **made;
   MailboxPages given_up(guest.machine());
@@ -86,6 +86,8 @@ std::span<const InvalTest> inval_tests() {
       InvalTest{"slot-replace", "slots in use are deleted and added again",
                 storm_of<kind(K::slots)>},
       InvalTest{"slot-move", "slots in use move to other addresses", storm_of<kind(K::move)>},
+      InvalTest{"migrate", "pages go to another place of their memfd, and come back",
+                storm_of<kind(K::migrate)>},
       InvalTest{"read-only", "write access goes and comes back", storm_of<kind(K::readonly)>},
       InvalTest{"write-tracking", "no write to a protected page goes unnoticed",
                 storm_of<kind(K::protect)>},

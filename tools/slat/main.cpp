@@ -7,6 +7,7 @@
 
 #include <cstdio>
 #include <fmt/format.h>
+#include <variant>
 
 namespace {
 
@@ -27,12 +28,9 @@ std::string complaint(const CLI::App& program, const CLI::ParseError& error) {
                      slat::vmm::printable(rest.front()), fmt::join(names, ", "));
 }
 
-} // namespace
-
-int main(int argc, char** argv) {
+/// What to do, or the exit code if there is nothing more to do. The parser and its tables are gone by the time it runs.
+std::variant<slat::tool::Command, int> parse(int argc, char** argv) {
   using namespace slat::tool;
-  open_standard_streams();
-  block_signals();
   CLI::App program("slat: a small VMM on a hypervisor-style guest memory manager", "slat");
   program.set_version_flag("--version", "slat " SLAT_VERSION);
   program.require_subcommand(1);
@@ -60,5 +58,16 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "slat: {} (see `{} --help`)\n", complaint(program, error), command);
     return exit_usage;
   }
-  return finish_stdout(run());
+  return run;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+  using namespace slat::tool;
+  open_standard_streams();
+  block_signals();
+  const auto parsed = parse(argc, argv);
+  if (const int* const code = std::get_if<int>(&parsed)) return *code;
+  return finish_stdout(std::get<Command>(parsed)());
 }

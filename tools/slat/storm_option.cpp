@@ -55,6 +55,10 @@ std::uint64_t storm_slot_bytes(const std::string& kinds, std::uint64_t memory) {
   return several ? (memory / 8 + align - 1) / align * align : 0;
 }
 
+std::uint64_t storm_spare_bytes(const std::string& kinds) {
+  return asks_for(kinds, vmm::StormKind::migrate) ? 4 << 20 : 0;
+}
+
 vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds,
                                                      const StormMeans& means) {
   std::vector<vmm::StormKind> result;

@@ -30,4 +30,7 @@ vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds,
 /// For MachineConfig::memory_slot: if one of the kinds exchanges memory slots, there are several, for `memory` bytes of RAM.
 std::uint64_t storm_slot_bytes(const std::string& kinds, std::uint64_t memory);
 
+/// For MachineConfig::spare_memory: if one of the kinds gives pages another place, there are some.
+std::uint64_t storm_spare_bytes(const std::string& kinds);
+
 } // namespace slat::tool

@@ -190,6 +190,8 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
   if (storm != nullptr && storm->ranges(vmm::StormKind::discard) != 0)
     row("pages discarded, read as zero",
         fmt::format("{}, {}", storm->discarded_pages(), guest.discarded));
+  if (storm != nullptr && storm->ranges(vmm::StormKind::migrate) != 0)
+    row("pages migrated", std::to_string(sum(mmu::Counter::migrated_pages)));
   if (storm != nullptr && storm->ranges(vmm::StormKind::protect) != 0)
     row("pages tracked, written, not",
         fmt::format("{}, {}, {}", sum(mmu::Counter::write_tracked_pages),
@@ -232,6 +234,7 @@ int stress(const StressOptions& options) {
     serial.append(bytes.data(), bytes.size());
   };
   config->memory_slot = storm_slot_bytes(options.storm, config->memory);
+  config->spare_memory = storm_spare_bytes(options.storm);
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   MailboxPages given_up(**machine);

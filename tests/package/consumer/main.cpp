@@ -9,9 +9,10 @@ using namespace slat;
 // Where resolved faults go: your page tables, or your hypervisor's.
 class MyMmu : public mmu::SecondaryMmu {
  public:
-  mmu::InstallResult install(std::uintptr_t address, std::size_t pages, bool writable) override {
-    std::printf("installed %zu pages at %#zx, %s\n", pages, address, writable ? "rw" : "ro");
-    return {mmu::InstallStatus::installed, pages};
+  mmu::InstallResult install(const mmu::InstallRequest& run) override {
+    std::printf("installed %zu pages at %#zx, %s\n", run.pages, run.address,
+                run.writable ? "rw" : "ro");
+    return {mmu::InstallStatus::installed, run.pages};
   }
 };
 
