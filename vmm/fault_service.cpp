@@ -1,6 +1,6 @@
 #include "vmm/fault_service.hpp"
 
-#include "vmm/patient_fault.hpp"
+#include "vmm/patience.hpp"
 
 #include <array>
 #include <cerrno>

@@ -3,6 +3,7 @@
 #include "mmu/shared_copy.hpp"
 #include "mmu/zero_source.hpp"
 #include "vmm/layout.hpp"
+#include "vmm/patience.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -104,6 +105,7 @@ Result<mmu::TranslationCache::Pin> GuestRam::pin(Gpa address, std::size_t length
   const Region& region = *region_of(address);
   const std::uint64_t offset = address - region.gpa.start;
   const std::uint64_t count = std::min<std::uint64_t>(length, region.gpa.size - offset);
+  Patience patience(*mm_);
   for (;;) {
     const std::uint32_t moves = moves_.load(std::memory_order_acquire); // pairs with move_view()
     const std::uintptr_t view = region.guest_view;
@@ -111,6 +113,7 @@ Result<mmu::TranslationCache::Pin> GuestRam::pin(Gpa address, std::size_t length
     // A view does not move while it is pinned. So the region that the pin holds is this one if its view is still there;
     // another one can have come to its place only later.
     if (pin && region.guest_view == view) return std::move(*pin);
+    if (!pin && pin.error().code == mmu::Errc::no_memory && patience.wait()) continue;
     if (!pin && moves % 2 == 0 && moves_.load(std::memory_order_acquire) == moves)
       return fail(pin_errc(pin.error().code), pin.error().os_error,
                   fmt::format("guest memory at {:#x} cannot be accessed: {}", address,

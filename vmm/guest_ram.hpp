@@ -60,7 +60,8 @@ class GuestRam final : public GuestMemory {
   Result<void> read(Gpa address, std::span<std::byte> bytes) override;
 
   /// Pins guest memory for `access` (mmu::VmFlags): [address, address + length), or the first part of it, as
-  /// TranslationCache::pin() says, which see; wherever the guest view is by then. Errors: those of read().
+  /// TranslationCache::pin() says, which see; wherever the guest view is by then. A host without memory is asked again for about a second.
+  /// Errors: those of read().
   Result<mmu::TranslationCache::Pin> pin(Gpa address, std::size_t length, std::uint32_t access);
 
   /// Takes the right to write to a part of a region away from everybody, or gives it back; each part that is taken is

@@ -1,6 +1,6 @@
 #include "vmm/soft_memory.hpp"
 
-#include "vmm/patient_fault.hpp"
+#include "vmm/patience.hpp"
 
 #include <chrono>
 #include <fmt/format.h>

@@ -40,6 +40,12 @@ std::unique_ptr<Machine> make_machine(MachineConfig config) {
   return nullptr;
 }
 
+std::unique_ptr<Machine> make_memstress(SerialLog& log, MachineConfig config) {
+  config.kernel = memstress_image();
+  config.serial = log.sink();
+  return make_machine(std::move(config));
+}
+
 MachineEnd end_of(Machine& machine, unsigned seconds) {
   if (auto end = machine.wait_for(std::chrono::seconds(seconds))) return *end;
   ADD_FAILURE() << "the machine has not ended after " << seconds << " s";

@@ -39,6 +39,9 @@ inline BuiltinImage memstress_image() {
 /// A machine that works, on the tested accelerator unless the configuration names one, or nullptr and a failure of the test.
 [[nodiscard]] std::unique_ptr<Machine> make_machine(MachineConfig config);
 
+/// The same with the memstress image, which prints to `log`.
+[[nodiscard]] std::unique_ptr<Machine> make_memstress(SerialLog& log, MachineConfig config);
+
 /// The end of the run, or a failure of the test and "stopped" once `seconds` have passed.
 [[nodiscard]] MachineEnd end_of(Machine& machine, unsigned seconds = 30);
 
