@@ -34,12 +34,11 @@ struct BuiltinImage {
 };
 
 struct MachineConfig {
-  std::variant<std::filesystem::path, BuiltinImage> kernel;
-  std::string command_line;
+  std::variant<std::filesystem::path, BuiltinImage> kernel = {};
+  std::string command_line = {};
   std::uint64_t memory = 256 << 20; // bytes
   std::uint64_t memory_slot = 0; // bytes of a memory slot at most, a multiple of 2 MiB; 0: no limit
-  std::uint64_t spare_memory =
-      0; // bytes beyond its own in each slot's memfd, page aligned: for migrate()
+  std::uint64_t spare_memory = 0; // bytes more in each slot's memfd, page aligned: for migrate()
   unsigned cpus = 1;
   unsigned fault_threads = 0;      // 0: one for two vCPUs, at least one
   std::uint32_t fault_around = 16; // pages; a power of two from 1 to FaultAround::max_pages

@@ -13,14 +13,10 @@ class MachineLifetime : public MachineTest {};
 TEST_F(MachineLifetime, TwoMachinesAtATimeKeepTheirMemoryAndCodesApart) {
   SerialLog first_log;
   SerialLog second_log;
-  auto first = make_machine({.kernel = memstress_image(),
-                             .command_line = "mib=8 passes=2 seed=1",
-                             .memory = 32 << 20,
-                             .serial = first_log.sink()});
-  auto second = make_machine({.kernel = memstress_image(),
-                              .command_line = "mib=8 passes=2 seed=2 corrupt=stale",
-                              .memory = 32 << 20,
-                              .serial = second_log.sink()});
+  auto first =
+      make_memstress(first_log, {.command_line = "mib=8 passes=2 seed=1", .memory = 32 << 20});
+  auto second = make_memstress(
+      second_log, {.command_line = "mib=8 passes=2 seed=2 corrupt=stale", .memory = 32 << 20});
   ASSERT_TRUE(first && second && first->start() && second->start());
   const MachineEnd good = end_of(*first, 60);
   const MachineEnd bad = end_of(*second, 60);

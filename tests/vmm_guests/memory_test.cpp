@@ -17,11 +17,9 @@ class MachineMemory : public MachineTest {};
 TEST_F(MachineMemory, MemstressRunsBesideTheDeviceHoleAndTouchesOnlyWhatItTests) {
   SerialLog log;
   const bool soft = tested_accelerator() == Accel::soft; // slow, and slower under sanitizers
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = soft ? "mib=16 passes=1" : "mib=64 passes=1",
-                               .memory = 4 * gib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(
+      log,
+      {.command_line = soft ? "mib=16 passes=1" : "mib=64 passes=1", .memory = 4 * gib, .cpus = 2});
   ASSERT_TRUE(machine);
   Storm storm(*machine, {.seed = 1, .rate = 500, .max_pages = 1 << 18});
   ASSERT_TRUE(machine->start());
@@ -34,10 +32,7 @@ TEST_F(MachineMemory, MemstressRunsBesideTheDeviceHoleAndTouchesOnlyWhatItTests)
 
 TEST_F(MachineMemory, TheSmallestMachineRunsMemstress) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "passes=1",
-                               .memory = min_ram_size,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "passes=1", .memory = min_ram_size});
   ASSERT_TRUE(machine && machine->start());
   const MachineEnd end = end_of(*machine, 60);
   EXPECT_EQ(end.reason, Reason::exited) << end.report;
@@ -46,10 +41,7 @@ TEST_F(MachineMemory, TheSmallestMachineRunsMemstress) {
 
 TEST_F(MachineMemory, MoreToTestThanThereIsIsRefusedByTheGuest) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=64 passes=1",
-                               .memory = 32 * mib,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=64 passes=1", .memory = 32 * mib});
   ASSERT_TRUE(machine && machine->start());
   EXPECT_EQ(end_of(*machine).exit_code, guest::exit_parameter) << log.text();
 }

@@ -54,11 +54,8 @@ void expect_consistent(Machine& machine, bool refused = false) {
 TEST_F(MachineStorm, OneToFourVcpusVerifyEveryPage) {
   for (unsigned cpus = 1; cpus <= 4; ++cpus) {
     SerialLog log;
-    auto machine = make_machine({.kernel = memstress_image(),
-                                 .command_line = "mib=8 passes=2",
-                                 .memory = 32 * mib,
-                                 .cpus = cpus,
-                                 .serial = log.sink()});
+    auto machine =
+        make_memstress(log, {.command_line = "mib=8 passes=2", .memory = 32 * mib, .cpus = cpus});
     ASSERT_TRUE(machine && machine->start());
     expect_good(end_of(*machine, 60), log);
     expect_consistent(*machine);
@@ -76,11 +73,7 @@ void let_it_run(Machine& machine, const std::function<bool()>& enough) {
 
 TEST_F(MachineStorm, ZapsLoseNothingAndAreAllCounted) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=16",
-                               .memory = 48 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=16", .memory = 48 * mib, .cpus = 2});
   ASSERT_TRUE(machine);
   const std::uint64_t before = machine->counters().sum(Counter::invalidate_count);
   Storm storm(*machine, {.seed = 7, .rate = 2000, .max_pages = 1024});
@@ -144,11 +137,7 @@ void expect_good_under(Machine& machine, const SerialLog& log, const StormOption
 
 TEST_F(MachineStorm, I38_ReclaimedPagesComeBackAsTheGuestLeftThem) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=8", .memory = 32 * mib, .cpus = 2});
   ASSERT_TRUE(machine);
   const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
   expect_good_under(*machine, log,
@@ -169,11 +158,7 @@ TEST_F(MachineStorm, I38_ReclaimedPagesComeBackAsTheGuestLeftThem) {
 
 TEST_F(MachineStorm, I38_NoWriteToATrackedPageIsMissed) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=8", .memory = 32 * mib, .cpus = 2});
   ASSERT_TRUE(machine);
   const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
   expect_good_under(
@@ -186,12 +171,8 @@ TEST_F(MachineStorm, I38_NoWriteToATrackedPageIsMissed) {
 
 TEST_F(MachineStorm, I38_MigratedPagesAreWhereTheGuestLooksForThem) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .spare_memory = 2 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(
+      log, {.command_line = "mib=8", .memory = 32 * mib, .spare_memory = 2 * mib, .cpus = 2});
   ASSERT_TRUE(machine);
   const auto sum = [&](Counter counter) { return machine->counters().sum(counter); };
   const std::size_t vmas = machine->ram().mm().vmas().size();
@@ -205,10 +186,7 @@ TEST_F(MachineStorm, I38_MigratedPagesAreWhereTheGuestLooksForThem) {
 
 TEST_F(MachineStorm, MigrationWithoutSpareMemoryIsAnError) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=8", .memory = 32 * mib});
   ASSERT_TRUE(machine);
   const auto done = Migrations(*machine).step(0, 0, 1);
   ASSERT_FALSE(done);
@@ -217,13 +195,11 @@ TEST_F(MachineStorm, MigrationWithoutSpareMemoryIsAnError) {
 
 TEST_F(MachineStorm, I38_I39_AllKindsAtOnceLoseNothing) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8 discard",
-                               .memory = 32 * mib,
-                               .memory_slot = 8 * mib,
-                               .spare_memory = 2 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=8 discard",
+                                      .memory = 32 * mib,
+                                      .memory_slot = 8 * mib,
+                                      .spare_memory = 2 * mib,
+                                      .cpus = 2});
   ASSERT_TRUE(machine);
   const bool soft = machine->accelerator().soft_memory() != nullptr;
   MailboxPages given_up(*machine);
@@ -240,11 +216,8 @@ TEST_F(MachineStorm, I38_I39_AllKindsAtOnceLoseNothing) {
 
 TEST_F(MachineStorm, I39_WhatTheGuestGivesUpReadsAsZero) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=4 discard",
-                               .memory = 32 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine =
+      make_memstress(log, {.command_line = "mib=4 discard", .memory = 32 * mib, .cpus = 2});
   ASSERT_TRUE(machine);
   MailboxPages given_up(*machine);
   expect_good_under(
@@ -261,11 +234,8 @@ struct WrongHost : MachineStorm {
   void expect_caught(const std::function<void(GuestRam&, std::uintptr_t page)>& what,
                      const testing::Matcher<guest::Kind>& kind) {
     SerialLog log;
-    auto machine = make_machine({.kernel = memstress_image(),
-                                 .command_line = "mib=4 discard",
-                                 .memory = 32 * mib,
-                                 .cpus = 2,
-                                 .serial = log.sink()});
+    auto machine =
+        make_memstress(log, {.command_line = "mib=4 discard", .memory = 32 * mib, .cpus = 2});
     ASSERT_TRUE(machine && machine->start());
     ASSERT_TRUE(wait_until_running(*machine));
     MailboxPages given_up(*machine);
@@ -307,11 +277,7 @@ TEST_F(WrongHost, I39_IsCaughtIfItRemovesMoreThanWasGivenUp) {
 
 TEST_F(MachineStorm, I41_AFullStoreStopsNothing) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=8", .memory = 32 * mib, .cpus = 2});
   ASSERT_TRUE(machine);
   expect_good_under(*machine, log,
                     {.seed = 13,
@@ -327,10 +293,7 @@ TEST_F(MachineStorm, I41_AFullStoreStopsNothing) {
 
 TEST_F(MachineStorm, I41_AReclaimedPageThatIsDamagedEndsTheRunAndIsNeverRead) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=8", .memory = 32 * mib});
   ASSERT_TRUE(machine);
   GuestRam& ram = machine->ram();
   CompressedStore& store = ram.make_store();
@@ -363,12 +326,8 @@ TEST_F(MachineStorm, SlotsInUseAreExchangedAndMovedAndTheGuestSeesNothing) {
   for (const StormKind kind : {StormKind::slots, StormKind::move}) {
     SCOPED_TRACE(name(kind));
     SerialLog log;
-    auto machine = make_machine({.kernel = memstress_image(),
-                                 .command_line = "mib=16",
-                                 .memory = 32 * mib,
-                                 .memory_slot = 4 * mib,
-                                 .cpus = 2,
-                                 .serial = log.sink()});
+    auto machine = make_memstress(
+        log, {.command_line = "mib=16", .memory = 32 * mib, .memory_slot = 4 * mib, .cpus = 2});
     ASSERT_TRUE(machine);
     ASSERT_EQ(machine->ram().regions().size(), 8u);
     Storm storm(*machine, {.seed = 11, .kinds = {kind, kind, StormKind::zap}});
@@ -385,12 +344,8 @@ TEST_F(MachineStorm, SlotsInUseAreExchangedAndMovedAndTheGuestSeesNothing) {
 
 TEST_F(MachineStorm, WritersWaitWhereTheHostHasMadeMemoryReadOnly) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .memory_slot = 8 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(
+      log, {.command_line = "mib=8", .memory = 32 * mib, .memory_slot = 8 * mib, .cpus = 2});
   ASSERT_TRUE(machine);
   // Slots too: who waits for the right to write must not keep a gate from closing.
   Storm storm(*machine, {.seed = 5,
@@ -408,11 +363,7 @@ TEST_F(MachineStorm, WritersWaitWhereTheHostHasMadeMemoryReadOnly) {
 
 TEST_F(MachineStorm, WriteToProtectedMemoryThatNobodyGivesBackEndsTheGuestWithAReport) {
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = "mib=8",
-                               .memory = 32 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = "mib=8", .memory = 32 * mib, .cpus = 2});
   ASSERT_TRUE(machine && machine->start());
   ASSERT_TRUE(wait_until_running(*machine));
   const GuestRam::Region& region = machine->ram().regions().front();
@@ -427,11 +378,9 @@ TEST_F(MachineStorm, RemovalElsewhereWhileTheGuestRuns) {
   constexpr std::uint64_t size = 4 * mib;
   const bool soft = tested_accelerator() == Accel::soft; // slow, and slower under sanitizers
   SerialLog log;
-  auto machine = make_machine({.kernel = memstress_image(),
-                               .command_line = soft ? "mib=8 passes=4" : "mib=16 passes=30",
-                               .memory = 256 * mib,
-                               .cpus = 2,
-                               .serial = log.sink()});
+  auto machine = make_memstress(log, {.command_line = soft ? "mib=8 passes=4" : "mib=16 passes=30",
+                                      .memory = 256 * mib,
+                                      .cpus = 2});
   ASSERT_TRUE(machine);
   GuestRam& ram = machine->ram();
   const std::uintptr_t view = ram.guest_view_of(spare).value();
