@@ -40,20 +40,18 @@ class Departure {
 
   /// The guest view of them is gone: flush, free, end of the range.
   void free(FlushedPages::Content content = FlushedPages::Content::unmapped) {
-    if (!gather_) return;
-    for (const VmaView& view : *views_) gather_->add(*view.backing, view.pages());
-    gather_->flush().free(content);
-    end();
+    free_after([] {}, content);
   }
 
   /// The same; `move()` is called when nobody can reach the pages any more, and they are still there. It must
   /// not fail.
-  template <class Move> void free_after(Move move) {
+  template <class Move>
+  void free_after(Move move, FlushedPages::Content content = FlushedPages::Content::unmapped) {
     if (!gather_) return;
     for (const VmaView& view : *views_) gather_->add(*view.backing, view.pages());
     FlushedPages flushed = gather_->flush();
     move();
-    flushed.free();
+    flushed.free(content);
     end();
   }
 

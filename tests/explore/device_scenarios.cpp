@@ -7,16 +7,32 @@ namespace slat::explore {
 
 namespace {
 
-class DmaDiscard final : public Scenario {
+/// A page that is present, and a device.
+class DeviceScenario : public Scenario {
  public:
-  explicit DmaDiscard(VmaLockDesign design) : world_(design, 1), cache_(*world_.mm) {
+  ~DeviceScenario() override { world_.mm->notifiers().unregister_notifier(cache_); }
+
+  DeviceScenario(const DeviceScenario&) = delete;
+  DeviceScenario& operator=(const DeviceScenario&) = delete;
+
+ protected:
+  enum class Translation : bool { unknown, cached }; // a pin needs no VMA then
+
+  DeviceScenario(VmaLockDesign design, Translation translation)
+      : world_(design, 1), cache_(*world_.mm) {
     require(world_.mm->notifiers().register_notifier(cache_).has_value(), "no notifier");
     require(world_.fault(0) == FaultResult::done, "a fault went wrong");
-    // The translation is cached: the pin needs no VMA.
-    require(cache_.pin(world_.at(0), 8, vm_read).has_value(), "a pin failed");
+    if (translation == Translation::cached)
+      require(cache_.pin(world_.at(0), 8, vm_read).has_value(), "a pin failed");
   }
 
-  ~DmaDiscard() override { world_.mm->notifiers().unregister_notifier(cache_); }
+  World world_;
+  TranslationCache cache_;
+};
+
+class DmaDiscard final : public DeviceScenario {
+ public:
+  explicit DmaDiscard(VmaLockDesign design) : DeviceScenario(design, Translation::cached) {}
 
   std::vector<std::function<void()>> bodies() override {
     return {[this] { write(0x100); },
@@ -46,21 +62,12 @@ class DmaDiscard final : public Scenario {
       set_content(*world_.backing, 0, 0x900); // as a fill has it: the page's own number below
     }
   }
-
-  World world_;
-  TranslationCache cache_;
 };
 
 /// What a device writes while the page goes elsewhere is there afterwards.
-class DmaMigrate final : public Scenario {
+class DmaMigrate final : public DeviceScenario {
  public:
-  explicit DmaMigrate(VmaLockDesign design) : world_(design, 1), cache_(*world_.mm) {
-    require(world_.mm->notifiers().register_notifier(cache_).has_value(), "no notifier");
-    require(world_.fault(0) == FaultResult::done, "a fault went wrong");
-    require(cache_.pin(world_.at(0), 8, vm_read).has_value(), "a pin failed"); // now it is cached
-  }
-
-  ~DmaMigrate() override { world_.mm->notifiers().unregister_notifier(cache_); }
+  explicit DmaMigrate(VmaLockDesign design) : DeviceScenario(design, Translation::cached) {}
 
   std::vector<std::function<void()>> bodies() override {
     return {[this] {
@@ -85,20 +92,12 @@ class DmaMigrate final : public Scenario {
 
  private:
   static constexpr std::uint64_t value = 0x100;
-
-  World world_;
-  TranslationCache cache_;
 };
 
 /// The range of an unmap, with the pin by way of a lookup.
-class DmaUnmap final : public Scenario {
+class DmaUnmap final : public DeviceScenario {
  public:
-  explicit DmaUnmap(VmaLockDesign design) : world_(design, 1), cache_(*world_.mm) {
-    require(world_.mm->notifiers().register_notifier(cache_).has_value(), "no notifier");
-    require(world_.fault(0) == FaultResult::done, "a fault went wrong");
-  }
-
-  ~DmaUnmap() override { world_.mm->notifiers().unregister_notifier(cache_); }
+  explicit DmaUnmap(VmaLockDesign design) : DeviceScenario(design, Translation::unknown) {}
 
   std::vector<std::function<void()>> bodies() override {
     return {[this] {
@@ -120,22 +119,12 @@ class DmaUnmap final : public Scenario {
     require(cache_.pins() == 0, "a pin is left over");
     world_.check_empty(0);
   }
-
- private:
-  World world_;
-  TranslationCache cache_;
 };
 
 /// A device that writes while the writes to its page begin to be tracked.
-class DmaTrack final : public Scenario {
+class DmaTrack final : public DeviceScenario {
  public:
-  explicit DmaTrack(VmaLockDesign design) : world_(design, 1), cache_(*world_.mm) {
-    require(world_.mm->notifiers().register_notifier(cache_).has_value(), "no notifier");
-    require(world_.fault(0) == FaultResult::done, "a fault went wrong");
-    require(cache_.pin(world_.at(0), 8, vm_read).has_value(), "a pin failed"); // it is cached now
-  }
-
-  ~DmaTrack() override { world_.mm->notifiers().unregister_notifier(cache_); }
+  explicit DmaTrack(VmaLockDesign design) : DeviceScenario(design, Translation::cached) {}
 
   std::vector<std::function<void()>> bodies() override {
     return {[this] {
@@ -152,10 +141,6 @@ class DmaTrack final : public Scenario {
     require(cache_.pins() == 0, "a pin is left over");
     world_.check_unwritten();
   }
-
- private:
-  World world_;
-  TranslationCache cache_;
 };
 
 constexpr ScenarioInfo scenarios[] = {

@@ -1,13 +1,13 @@
 // Migration against all who look at a page: vCPUs by a stage-2 that remembers host addresses, devices by pins, zaps,
 // reclaim. Whatever place a page has in the memfd, each of them finds at its address what it wrote there last (I38), a page is
 // filled once (I40), and no translation leads to a place that the page has left (I20, I26).
+#include "keeping_store.hpp"
 #include "mmu/translation_cache.hpp"
 #include "torture.hpp"
 
 #include <array>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <span>
 #include <thread>
@@ -46,35 +46,6 @@ class CountingZeroes final : public mmu::PageSource {
 
  private:
   std::atomic<std::uint64_t> fills_{0};
-};
-
-class Store final : public mmu::PageStore {
- public:
-  ~Store() override { check(pages_.empty(), "{} slots were never dropped", pages_.size()); }
-
-  std::optional<std::uint32_t> put(mmu::PageBytes page) override {
-    const std::lock_guard guard(mutex_);
-    std::memcpy(pages_[next_].data(), page.data(), page.size());
-    return next_++;
-  }
-
-  mmu::FillResult load(std::uint32_t slot, mmu::PageRoom into) override {
-    const std::lock_guard guard(mutex_);
-    const auto found = pages_.find(slot);
-    check(found != pages_.end(), "slot {} is loaded, and nobody's", slot);
-    std::memcpy(into.data(), found->second.data(), into.size());
-    return mmu::FillResult::filled;
-  }
-
-  void drop(std::uint32_t slot) override {
-    const std::lock_guard guard(mutex_);
-    check(pages_.erase(slot) == 1, "slot {} is dropped, and nobody's", slot);
-  }
-
- private:
-  std::mutex mutex_;
-  std::map<std::uint32_t, std::array<std::byte, mmu::page_size>> pages_;
-  std::uint32_t next_ = 0;
 };
 
 /// KVM behind a guest view: entries are stored blindly under the page lock, and emptied by the flush.
@@ -251,7 +222,7 @@ class MigrateTorture {
   }
 
   mmu::Counters counters_;
-  Store store_; // outlives the backing
+  torture::KeepingStore store_; // outlives the backing
   mmu::BackingRef backing_;
   CountingZeroes* source_ = nullptr;
   const std::uintptr_t base_ = torture::isolated_addresses(pages << mmu::page_shift);

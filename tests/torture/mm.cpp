@@ -2,13 +2,14 @@
 // and reclaim at random; the host's copies; ranges without a change. What a vCPU wrote must be there after a zap and gone after a remove
 // or unmap (I38, I39); no translation outlives its page (I20); a page is filled once for each time that
 // it was emptied (I40) and only while it is a hole.
+#include "keeping_store.hpp"
 #include "mmu/translation_cache.hpp"
 #include "model_stage2.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <cstring>
-#include <map>
 #include <mutex>
 #include <thread>
 
@@ -66,37 +67,22 @@ class MoodySource final : public mmu::PageSource {
 };
 
 /// Keeps copies; sometimes full, and sometimes a page is not to be had.
-class MoodyStore final : public mmu::PageStore {
+class MoodyStore final : public torture::KeepingStore {
  public:
-  ~MoodyStore() override { check(pages_.empty(), "{} slots were never dropped", pages_.size()); }
-
   std::optional<std::uint32_t> put(mmu::PageBytes page) override {
     if (moods_.fetch_add(1, std::memory_order_relaxed) % 61 == 0) return std::nullopt;
-    const std::lock_guard guard(mutex_);
-    std::memcpy(pages_[next_].data(), page.data(), page.size());
-    return next_++;
+    return KeepingStore::put(page);
   }
 
   mmu::FillResult load(std::uint32_t slot, mmu::PageRoom into) override {
     const std::uint64_t mood = moods_.fetch_add(1, std::memory_order_relaxed);
     if (mood % 211 == 0) return mmu::FillResult::no_memory;
     if (mood % 16 == 0) std::this_thread::sleep_for(std::chrono::microseconds(mood % 300));
-    const std::lock_guard guard(mutex_);
-    const auto found = pages_.find(slot);
-    check(found != pages_.end(), "slot {} is loaded, and nobody's", slot);
-    std::memcpy(into.data(), found->second.data(), into.size());
-    return mood % 1009 == 0 ? mmu::FillResult::failed : mmu::FillResult::filled;
-  }
-
-  void drop(std::uint32_t slot) override {
-    const std::lock_guard guard(mutex_);
-    check(pages_.erase(slot) == 1, "slot {} is dropped, and nobody's", slot);
+    const mmu::FillResult loaded = KeepingStore::load(slot, into);
+    return mood % 1009 == 0 ? mmu::FillResult::failed : loaded;
   }
 
  private:
-  std::mutex mutex_;
-  std::map<std::uint32_t, std::array<std::byte, mmu::page_size>> pages_;
-  std::uint32_t next_ = 0;
   std::atomic<std::uint64_t> moods_{1};
 };
 
