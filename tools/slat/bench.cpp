@@ -2,6 +2,8 @@
 #include "slat/bench.hpp"
 #include "slat/commands.hpp"
 
+#include <CLI/CLI.hpp>
+
 namespace slat::tool {
 
 void add_bench(CLI::App& program, Command& run) {

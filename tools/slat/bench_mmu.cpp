@@ -6,6 +6,7 @@
 #include "slat/progress.hpp"
 #include "slat/run.hpp"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fmt/format.h>
 #include <map>

@@ -13,6 +13,7 @@
 #include "slat/progress.hpp"
 #include "slat/run.hpp"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <atomic>

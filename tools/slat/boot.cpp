@@ -5,6 +5,7 @@
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fmt/format.h>
 #include <memory>
@@ -49,16 +50,7 @@ int boot(const BootOptions& options) {
   if (!result) return report(result.error());
   const int code = exit_code_of(*result);
   if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
-  switch (options.machine.stats_format()) {
-  case StatsFormat::none:
-    break;
-  case StatsFormat::text:
-    fmt::print("{}", stats_text(collect_stats(**machine)));
-    break;
-  case StatsFormat::json:
-    fmt::print("{}\n", collect_stats(**machine).dump());
-    break;
-  }
+  print_stats(**machine, options.machine.stats_format());
   return code;
 }
 

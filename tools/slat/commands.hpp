@@ -1,8 +1,11 @@
 // The commands of slat. Each adds itself to the program, and `run` is set to what to do if it was asked for.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+} // namespace CLI
 
 namespace slat::tool {
 

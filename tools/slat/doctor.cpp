@@ -4,8 +4,10 @@
 #include "slat/exit_codes.hpp"
 #include "slat/run.hpp"
 
+#include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <unistd.h>
 
 namespace slat::tool {

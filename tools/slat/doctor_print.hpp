@@ -3,7 +3,7 @@
 
 #include "slat/doctor_report.hpp"
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace slat::tool {

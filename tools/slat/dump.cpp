@@ -11,6 +11,7 @@
 #include "vmm/printable.hpp"
 #include "vmm/stage2_dump.hpp"
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -139,10 +140,7 @@ int dump_stage2(const DumpOptions& options) {
     sampled = sample(**machine, options, picture);
   }
   if (!*sampled) return report(sampled->error());
-  if (options.machine.stats_format() == StatsFormat::text)
-    fmt::print("{}", stats_text(collect_stats(**machine)));
-  else if (options.machine.stats_format() == StatsFormat::json)
-    fmt::print("{}\n", collect_stats(**machine).dump());
+  print_stats(**machine, options.machine.stats_format());
   if (result->signal) return 128 + *result->signal;
   switch (result->end.reason) {
   case vmm::MachineEnd::Reason::crashed:

@@ -8,6 +8,7 @@
 #include "vmm/layout.hpp"
 #include "vmm/printable.hpp"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fmt/format.h>
 #include <memory>

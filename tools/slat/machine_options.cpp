@@ -4,6 +4,7 @@
 #include "vmm/layout.hpp"
 #include "vmm/printable.hpp"
 
+#include <CLI/CLI.hpp>
 #include <bit>
 #include <cstdio>
 #include <fmt/format.h>

@@ -1,16 +1,18 @@
 // The options that every command which runs a guest has in common.
 #pragma once
 
+#include "slat/stats.hpp"
 #include "vmm/machine.hpp"
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
 
-namespace slat::tool {
+namespace CLI {
+class App;
+} // namespace CLI
 
-enum class StatsFormat { none, text, json };
+namespace slat::tool {
 
 struct MachineOptions {
   std::string memory = "size=256M";

@@ -5,6 +5,7 @@
 #include "slat/run.hpp"
 #include "vmm/printable.hpp"
 
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fmt/format.h>
 #include <variant>

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sys/stat.h>
 
 namespace slat::tool {
@@ -15,6 +16,12 @@ nlohmann::ordered_json summary(const mmu::Histogram& latency) {
 }
 
 } // namespace
+
+void print_stats(vmm::Machine& machine, StatsFormat format) {
+  if (format == StatsFormat::none) return;
+  const nlohmann::ordered_json stats = collect_stats(machine);
+  fmt::print("{}", format == StatsFormat::json ? stats.dump() + "\n" : stats_text(stats));
+}
 
 std::uint64_t vmm_resident_bytes() {
   std::ifstream status("/proc/self/status");

@@ -4,16 +4,21 @@
 #include "vmm/machine.hpp"
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace slat::tool {
+
+enum class StatsFormat { none, text, json };
 
 /// All of them, now: counters, latency percentiles, sizes. Bytes and nanoseconds as the names say.
 [[nodiscard]] nlohmann::ordered_json collect_stats(vmm::Machine& machine);
 
 /// "name value" lines, aligned.
 [[nodiscard]] std::string stats_text(const nlohmann::ordered_json& stats);
+
+/// What the format asks for, to standard output.
+void print_stats(vmm::Machine& machine, StatsFormat format);
 
 /// Memory of this process that is not guest RAM: anonymous and file pages in core, in bytes (RssAnon + RssFile).
 [[nodiscard]] std::uint64_t vmm_resident_bytes();

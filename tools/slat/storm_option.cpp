@@ -2,6 +2,7 @@
 
 #include "vmm/printable.hpp"
 
+#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <string_view>
 

@@ -3,10 +3,14 @@
 
 #include "vmm/storm.hpp"
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+class Option;
+} // namespace CLI
 
 namespace slat::tool {
 

@@ -13,10 +13,12 @@
 #include "vmm/layout.hpp"
 #include "vmm/storm.hpp"
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <fmt/format.h>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 namespace slat::tool {
@@ -277,8 +279,7 @@ int stress(const StressOptions& options) {
   if (digest)
     fmt::print(out, "  {:<28} {:>20}\n", "digest of tested memory",
                fmt::format("{:016x}", *digest));
-  if (options.machine.stats_format() == StatsFormat::text)
-    fmt::print("{}", stats_text(collect_stats(**machine)));
+  if (!json) print_stats(**machine, options.machine.stats_format());
   int code = exit_code_of(*result);
   if (code == exit_success && !storm_error.empty()) code = exit_host_failed;
   if (json) {
