@@ -82,7 +82,7 @@ TEST_F(HostFailure, I38_a_host_without_memory_for_a_moment_makes_a_device_wait) 
   make();
   host_.fail(Call::populate, 5, {ENOMEM});
   const std::uint64_t value = 39;
-  for (int page = 0; page < 64; ++page) {
+  for (std::uint64_t page = 0; page < 64; ++page) {
     const auto written = machine_->ram().write(Gpa(16 * mib) + page * mmu::page_size,
                                                std::as_bytes(std::span(&value, 1)));
     ASSERT_TRUE(written) << written.error().message;
