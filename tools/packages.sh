@@ -33,6 +33,14 @@ spin                 cmd:spin
 util-linux           cmd:setarch
 '
 
+# The nested host (nested/run.sh).
+slat_nested_packages='
+qemu-system-x86      cmd:qemu-system-x86_64
+busybox-static       cmd:busybox
+cpio                 cmd:cpio
+binutils             cmd:strip
+'
+
 slat_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 slat_program=$(basename "$0")
 

@@ -177,7 +177,6 @@ Result<void> Machine::change_slot(std::size_t region, SlotChange change) {
   keep_vcpus_out();
   const auto exchange = [&]() -> Result<void> {
     if (auto ok = accelerator_->remove_slot(region); !ok) return ok;
-    if (change == SlotChange::remove) return {};
     if (change == SlotChange::move)
       if (auto ok = ram_->move_view(region); !ok) {
         (void)accelerator_->add_slot(region); // where it was

@@ -80,7 +80,6 @@ class Machine {
   enum class SlotChange {
     replace, // deleted, and added as it was
     move,    // the same, and the guest view goes to another address in between
-    remove,  // deleted for good: before its memory is unmapped
   };
 
   /// Of the memory slot of a region of the RAM, in use or not, as one step to the guest: vCPUs stay out meanwhile. One
