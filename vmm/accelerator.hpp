@@ -58,6 +58,13 @@ class Accelerator {
   virtual Result<void> log_dirty() = 0;
   virtual Result<void> read_dirty(std::size_t region, std::span<std::uint64_t> bits) = 0;
 
+  /// A PC's interrupt controllers and timer, for guests that bring a kernel of their own (Linux): hlt then waits for an
+  /// interrupt, and vCPUs but the first wait until the guest starts them. Before the first vCPU. Errors:
+  /// host_unavailable, with the reason why such a guest cannot run here.
+  virtual Result<void> make_pc() = 0;
+  /// The level of an interrupt line of those. Any thread; does not sleep.
+  virtual void set_irq_line(unsigned gsi, bool raised) = 0;
+
   /// vCPU `index`, in the state of `entry`.
   virtual Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,
                                                            const EntryState& entry) = 0;

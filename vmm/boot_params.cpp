@@ -2,7 +2,9 @@
 
 #include "vmm/layout.hpp"
 
+#include <algorithm>
 #include <asm/bootparam.h>
+#include <cstring>
 #include <fmt/format.h>
 #include <string>
 
@@ -81,11 +83,14 @@ Result<void> write_boot_params(GuestMemory& memory, const BootParams& params) {
   page.hdr.boot_flag = boot_flag;
   page.hdr.header = header_magic;
   page.hdr.version = protocol_version;
-  page.hdr.type_of_loader = undefined_loader;
-  page.hdr.loadflags = LOADED_HIGH;
   page.hdr.kernel_alignment = kernel_alignment;
-  page.hdr.cmd_line_ptr = static_cast<std::uint32_t>(command_line_address);
   page.hdr.cmdline_size = static_cast<std::uint32_t>(max_command_line);
+  const auto header = params.setup_header.first(
+      std::min(params.setup_header.size(), sizeof page.hdr)); // in place of the five above
+  std::memcpy(&page.hdr, header.data(), header.size());
+  page.hdr.type_of_loader = undefined_loader;
+  page.hdr.loadflags |= LOADED_HIGH;
+  page.hdr.cmd_line_ptr = static_cast<std::uint32_t>(command_line_address);
   if (params.initrd) {
     page.hdr.ramdisk_image = static_cast<std::uint32_t>(params.initrd->start);
     page.hdr.ramdisk_size = static_cast<std::uint32_t>(params.initrd->size);

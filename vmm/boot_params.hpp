@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <span>
 #include <string_view>
 
 namespace slat::vmm {
@@ -18,6 +19,7 @@ struct BootParams {
   std::string_view command_line = "";
   std::optional<GpaRange> initrd = std::nullopt; // loaded by the caller, in RAM below 4 GiB
   Gpa acpi_rsdp = 0;                             // 0 where there are no ACPI tables
+  std::span<const std::byte> setup_header = {};  // a bzImage's own, from its byte 0x1f1 on
 };
 
 /// Errc::invalid_argument on a command line over max_command_line or with a NUL in it. Never

@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <span>
 #include <string_view>
 
@@ -20,9 +19,6 @@ struct LoadedKernel {
   GuestNotes notes;
 };
 
-/// Larger kernel files are refused before they are read.
-inline constexpr std::uint64_t max_kernel_file_size = std::uint64_t{4} << 30;
-
 /// Loads the segments of `image` at their physical addresses and zeroes what has no file content.
 /// `name` is for messages. The image is validated as a whole before anything is written, so that a
 /// refused one changes nothing: Errc::bad_image, with one line that says what is wrong. The rules
@@ -32,10 +28,5 @@ inline constexpr std::uint64_t max_kernel_file_size = std::uint64_t{4} << 30;
 /// image may be there. May sleep.
 [[nodiscard]] Result<LoadedKernel> load_elf(GuestMemory& memory, std::span<const std::byte> image,
                                             std::string_view name);
-
-/// load_elf of a file. Errc::no_such_file where it is missing, unreadable or not a regular file,
-/// Errc::no_permission where this user may not read it. May sleep.
-[[nodiscard]] Result<LoadedKernel> load_elf_file(GuestMemory& memory,
-                                                 const std::filesystem::path& path);
 
 } // namespace slat::vmm

@@ -55,10 +55,10 @@ Result<void> NoteReader::read(std::span<const std::byte> segment, std::size_t al
                       "the image is damaged, build it again",
                       segment.size() - rest.size(), value_end, rest.size()));
     }
-    const auto* name = reinterpret_cast<const char*>(rest.data() + sizeof header);
-    // n_namesz counts the terminating NUL.
-    if (std::string_view(name, header.n_namesz) ==
-        std::string_view("slat", note_owner.size() + 1)) {
+    const std::string_view owner(reinterpret_cast<const char*>(rest.data() + sizeof header),
+                                 header.n_namesz); // which counts the terminating NUL
+    notes_.is_linux |= owner == std::string_view("Linux", 6);
+    if (owner == std::string_view("slat", note_owner.size() + 1)) {
       auto done = own_note(header.n_type, rest.subspan(value_start, header.n_descsz));
       if (!done) return done;
     }

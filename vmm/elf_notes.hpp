@@ -26,6 +26,7 @@ inline constexpr std::uint64_t max_note_segment_size = std::uint64_t{64} * 1024;
 struct GuestNotes {
   bool all_vcpus_start = false; // every vCPU starts at the entry
   std::optional<Gpa> mailbox;
+  bool is_linux = false; // it has a note of owner "Linux", as every vmlinux has: it wants a PC
 };
 
 /// Reads the notes of one PT_NOTE segment into `notes`, which may hold those of segments before.

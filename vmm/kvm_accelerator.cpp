@@ -1,9 +1,11 @@
 // KVM: the kernel's stage-2 is the authority, and faults arrive by userfaultfd.
+#include "kvm/flavour.hpp"
 #include "kvm/system.hpp"
 #include "kvm/userfaultfd.hpp"
 #include "vmm/accelerator.hpp"
 #include "vmm/from_kvm.hpp"
 #include "vmm/kvm_vcpu.hpp"
+#include "vmm/pc_setup.hpp"
 #include "vmm/vcpu_setup.hpp"
 
 #include <algorithm>
@@ -84,14 +86,38 @@ class KvmAccelerator final : public Accelerator {
     vm_.reset(); // its slots refer to the guest views
   }
 
+  Result<void> make_pc() override {
+    // What is not known may do. Where ring 0 is emulated, Linux would stop at its first cmpxchg16b.
+    if (const kvm::Flavour flavour = kvm::detect_flavour();
+        flavour != kvm::Flavour::unknown && !kvm::runs_kernel_mode_natively(flavour))
+      return fail(Errc::host_unavailable, 0,
+                  fmt::format("this host cannot run Linux as a guest: {}; use another host, or the "
+                              "nested host (tools/nested/run.sh)",
+                              kvm::describe(flavour)));
+    if (auto ok = vm_->create_irqchip(); !ok) return from_kvm(ok);
+    if (auto ok = vm_->create_pit(); !ok) return from_kvm(ok);
+    is_pc_ = true;
+    return {};
+  }
+
+  void set_irq_line(unsigned gsi, bool raised) override {
+    // It can fail for a line that there is not, and the devices know theirs.
+    (void)vm_->set_irq_line(gsi, raised);
+  }
+
   Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,
                                                    const EntryState& entry) override {
     auto vcpu = vm_->create_vcpu(index);
     if (!vcpu) return from_kvm(vcpu);
     const std::uint32_t tsc_khz = vcpu->tsc_khz().value_or(0);
-    if (auto ok = vcpu->set_cpuid(guest_cpuid(cpuid_, index, options_.cpus, tsc_khz)); !ok)
-      return from_kvm(ok);
-    if (auto ok = set_entry_state(*vcpu, entry); !ok) return forward(ok);
+    std::vector<kvm_cpuid_entry2> cpuid = guest_cpuid(cpuid_, index, options_.cpus, tsc_khz);
+    if (is_pc_)
+      show_pc(cpuid, index, options_.cpus, vm_->check_extension(KVM_CAP_TSC_DEADLINE_TIMER) != 0);
+    if (auto ok = vcpu->set_cpuid(cpuid); !ok) return from_kvm(ok);
+    // Of a PC, only the first one starts; the others' state comes with the start-up interrupt.
+    if (!is_pc_ || index == 0)
+      if (auto ok = set_entry_state(*vcpu, entry); !ok) return forward(ok);
+    if (is_pc_) set_pc_msrs(*vcpu);
     return std::unique_ptr<VcpuBackend>(std::make_unique<KvmVcpu>(std::move(*vcpu), *ram_));
   }
 
@@ -119,6 +145,7 @@ class KvmAccelerator final : public Accelerator {
   const std::vector<kvm_cpuid_entry2> cpuid_;
   GuestRam* ram_ = nullptr;
   std::uint32_t slot_flags_ = 0;
+  bool is_pc_ = false;
   std::unique_ptr<FaultService> service_;
 };
 

@@ -1,7 +1,10 @@
 #include "vmm/machine.hpp"
 
+#include "vmm/acpi.hpp"
 #include "vmm/boot_params.hpp"
+#include "vmm/image_file.hpp"
 #include "vmm/layout.hpp"
+#include "vmm/printable.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -13,13 +16,26 @@
 namespace slat::vmm {
 
 Machine::Machine(MachineConfig config)
-    : config_(std::move(config)), serial_(config_.serial), debug_exit_([this](std::uint8_t code) {
-        {
-          mmu::MutexGuard guard(mutex_);
-          end({.reason = MachineEnd::Reason::exited, .exit_code = code});
-        }
-        request_stop();
+    : config_(std::move(config)), serial_(config_.serial,
+                                          [this](bool raised) {
+                                            if (is_pc_)
+                                              accelerator_->set_irq_line(Serial::com1_irq, raised);
+                                          }),
+      debug_exit_([this](std::uint8_t code) {
+        stop_as({.reason = MachineEnd::Reason::exited, .exit_code = code});
+      }),
+      power_([this](PowerControl::Request request) {
+        stop_as({.reason = request == PowerControl::Request::off ? MachineEnd::Reason::exited
+                                                                 : MachineEnd::Reason::reset});
       }) {}
+
+void Machine::stop_as(MachineEnd how) {
+  {
+    mmu::MutexGuard guard(mutex_);
+    end(std::move(how));
+  }
+  request_stop();
+}
 
 Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config) {
   std::unique_ptr<Machine> machine(new Machine(std::move(config)));
@@ -70,12 +86,34 @@ Result<void> Machine::make_memory() {
 }
 
 Result<void> Machine::load() {
-  auto kernel = std::holds_alternative<BuiltinImage>(config_.kernel)
-                    ? load_elf(*ram_, std::get<BuiltinImage>(config_.kernel).bytes,
-                               std::get<BuiltinImage>(config_.kernel).name)
-                    : load_elf_file(*ram_, std::get<std::filesystem::path>(config_.kernel));
+  const auto* const builtin = std::get_if<BuiltinImage>(&config_.kernel);
+  ImageFile file; // freed before the guest runs
+  if (builtin == nullptr) {
+    auto read = read_image_file(std::get<std::filesystem::path>(config_.kernel), "kernel");
+    if (!read) return forward(read);
+    file = std::move(*read);
+  }
+  const auto image = builtin != nullptr ? builtin->bytes : file.bytes();
+  const std::string name = builtin != nullptr
+                               ? std::string(builtin->name)
+                               : std::get<std::filesystem::path>(config_.kernel).native();
+  if (is_bzimage(image)) {
+    auto linux_image = load_bzimage(*ram_, image, name);
+    return linux_image ? load_linux(*linux_image) : Result<void>(forward(linux_image));
+  }
+  auto kernel = load_elf(*ram_, image, name);
   if (!kernel) return forward(kernel);
   kernel_ = *kernel;
+  if (kernel_.notes.is_linux)
+    return load_linux({.entry = kernel_.entry,
+                       .room = {kernel_.image_start, kernel_.image_end - kernel_.image_start},
+                       .initrd_end = device_hole_end,
+                       .max_command_line = max_command_line,
+                       .setup_header = {}});
+  if (!config_.initrd.empty())
+    return fail(Errc::invalid_argument, 0,
+                fmt::format("--initrd: kernel '{}' is not Linux and would not look at it",
+                            printable(name)));
   if (auto ok = write_boot_params(*ram_, {.command_line = config_.command_line}); !ok) return ok;
   auto entry = write_boot_tables(*ram_, kernel_.entry);
   if (!entry) return forward(entry);
@@ -83,8 +121,41 @@ Result<void> Machine::load() {
   return {};
 }
 
+Result<void> Machine::load_linux(const LinuxImage& kernel) {
+  if (auto ok = accelerator_->make_pc(); !ok) return ok;
+  is_pc_ = true;
+  if (config_.command_line.size() > kernel.max_command_line)
+    return fail(
+        Errc::invalid_argument, 0,
+        fmt::format("kernel command line of {} bytes is longer than the {} that this kernel "
+                    "reads; shorten it",
+                    config_.command_line.size(), kernel.max_command_line));
+  std::optional<GpaRange> initrd;
+  if (!config_.initrd.empty()) {
+    auto file = read_image_file(config_.initrd, "initrd");
+    if (!file) return forward(file);
+    auto loaded = load_initrd(*ram_, file->bytes(), config_.initrd.native(), kernel);
+    if (!loaded) return forward(loaded);
+    initrd = *loaded;
+  }
+  auto tables = write_acpi_tables(*ram_, {.cpus = config_.cpus, .virtio = {}});
+  if (!tables) return forward(tables);
+  if (auto ok = write_boot_params(*ram_, {.command_line = config_.command_line,
+                                          .initrd = initrd,
+                                          .acpi_rsdp = *tables,
+                                          .setup_header = kernel.setup_header});
+      !ok)
+    return ok;
+  auto entry = write_boot_tables(*ram_, kernel.entry);
+  if (!entry) return forward(entry);
+  entry_ = *entry;
+  return {};
+}
+
 Result<void> Machine::make_vcpus() {
   if (auto ok = ports_.attach(Serial::com1_ports, serial_, "serial"); !ok) return ok;
+  if (is_pc_)
+    if (auto ok = power_.attach(ports_); !ok) return ok;
   if (auto ok = ports_.attach(DebugExit::ports, debug_exit_, "debug exit"); !ok) return ok;
   for (unsigned i = 0; i < config_.cpus; ++i) {
     EntryState entry = entry_;
@@ -112,7 +183,8 @@ Machine::~Machine() {
 
 Result<void> Machine::start() {
   // Without a wish of the image, further vCPUs wait for the first one to start them.
-  const std::size_t starting = kernel_.notes.all_vcpus_start ? vcpus_.size() : 1;
+  // (Those of a PC wait in KVM.)
+  const std::size_t starting = kernel_.notes.all_vcpus_start || is_pc_ ? vcpus_.size() : 1;
   bool failed = false;
   {
     mmu::MutexGuard guard(mutex_);

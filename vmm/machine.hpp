@@ -12,7 +12,9 @@
 #include "vmm/debug_exit.hpp"
 #include "vmm/elf_loader.hpp"
 #include "vmm/guest_ram.hpp"
+#include "vmm/linux_image.hpp"
 #include "vmm/port_bus.hpp"
+#include "vmm/power_control.hpp"
 #include "vmm/serial.hpp"
 #include "vmm/vcpu_thread.hpp"
 
@@ -36,7 +38,8 @@ struct BuiltinImage {
 struct MachineConfig {
   std::variant<std::filesystem::path, BuiltinImage> kernel = {};
   std::string command_line = {};
-  std::uint64_t memory = 256 << 20; // bytes
+  std::filesystem::path initrd = {}; // an initial RAM disk for Linux; empty: none
+  std::uint64_t memory = 256 << 20;  // bytes
   std::uint64_t memory_slot = 0; // bytes of a memory slot at most, a multiple of 2 MiB; 0: no limit
   std::uint64_t spare_memory = 0; // bytes more in each slot's memfd, page aligned: for migrate()
   unsigned cpus = 1;
@@ -55,6 +58,7 @@ struct MachineEnd {
     halted,  // every vCPU executed hlt and nothing can wake one
     stopped, // on request
     crashed, // see report
+    reset,   // the guest asked for one; machines are not started again
   };
   Reason reason = Reason::stopped;
   unsigned exit_code = 0;
@@ -108,7 +112,10 @@ class Machine {
 
   [[nodiscard]] const LoadedKernel& kernel() const { return kernel_; }
 
-  [[nodiscard]] const Serial& serial() const { return serial_; }
+  [[nodiscard]] Serial& serial() { return serial_; }
+
+  /// The kernel is Linux, and has a PC around it. After create().
+  [[nodiscard]] bool is_pc() const { return is_pc_; }
 
   [[nodiscard]] const MachineConfig& config() const { return config_; }
 
@@ -117,10 +124,12 @@ class Machine {
   Result<void> open_host();
   Result<void> make_memory();
   Result<void> load();
+  Result<void> load_linux(const LinuxImage& kernel);
   Result<void> make_vcpus();
   void keep_vcpus_out();
   void vcpu_ended(unsigned index, const VcpuEnd& end);
   void end(MachineEnd end) SLAT_REQUIRES(mutex_);
+  void stop_as(MachineEnd how) SLAT_EXCLUDES(mutex_);
 
   const MachineConfig config_;
   mmu::Counters counters_;
@@ -132,6 +141,8 @@ class Machine {
   EntryState entry_{};
   Serial serial_;
   DebugExit debug_exit_;
+  PowerControl power_;
+  bool is_pc_ = false; // the kernel is Linux
   PortBus ports_;
   kvm::Fd ended_fd_;
 

@@ -18,16 +18,21 @@ enum : unsigned {
   register_count
 };
 
+constexpr std::size_t received_limit = 4096; // bytes that wait for the guest
+
+constexpr std::uint8_t ier_received = 0x01;
 constexpr std::uint8_t ier_transmitter_empty = 0x02;
 constexpr std::uint8_t ier_mask = 0x0f;
 constexpr std::uint8_t iir_none = 0x01;
 constexpr std::uint8_t iir_transmitter_empty = 0x02;
+constexpr std::uint8_t iir_received = 0x04;
 constexpr std::uint8_t iir_fifo = 0xc0;
 constexpr std::uint8_t fcr_enable = 0x01;
 constexpr std::uint8_t lcr_divisor_latch = 0x80;
 constexpr std::uint8_t mcr_out2 = 0x08; // gates the interrupt line on PCs
 constexpr std::uint8_t mcr_loopback = 0x10;
 constexpr std::uint8_t mcr_mask = 0x1f;
+constexpr std::uint8_t lsr_received = 0x01;
 constexpr std::uint8_t lsr_ready = 0x60;     // transmit register and shifter both empty
 constexpr std::uint8_t msr_connected = 0xb0; // carrier, data set ready, clear to send
 
@@ -107,11 +112,19 @@ std::uint8_t Serial::read_register(unsigned index) {
   const bool latch = (line_control_ & lcr_divisor_latch) != 0;
   switch (index) {
   case data_reg:
-    return latch ? static_cast<std::uint8_t>(divisor_ & 0xff) : std::uint8_t{0};
+    if (latch) return static_cast<std::uint8_t>(divisor_ & 0xff);
+    if (received_.empty()) return 0;
+    {
+      const auto byte = static_cast<std::uint8_t>(received_.front());
+      received_.pop_front();
+      return byte;
+    }
   case ier_reg:
     return latch ? static_cast<std::uint8_t>(divisor_ >> 8) : interrupt_enable_;
   case iir_fcr_reg: {
     const unsigned fifo = (fifo_control_ & fcr_enable) ? iir_fifo : 0;
+    if (!received_.empty() && (interrupt_enable_ & ier_received) != 0)
+      return static_cast<std::uint8_t>(fifo | iir_received); // until all of it is read
     if (!empty_pending_ || (interrupt_enable_ & ier_transmitter_empty) == 0)
       return static_cast<std::uint8_t>(fifo | iir_none);
     empty_pending_ = false; // reading the cause acknowledges it
@@ -122,7 +135,7 @@ std::uint8_t Serial::read_register(unsigned index) {
   case mcr_reg:
     return modem_control_;
   case lsr_reg:
-    return lsr_ready;
+    return received_.empty() ? lsr_ready : lsr_ready | lsr_received;
   case msr_reg:
     return (modem_control_ & mcr_loopback) ? loopback_status(modem_control_) : msr_connected;
   case scr_reg:
@@ -141,11 +154,24 @@ void Serial::transmit(std::span<const char> bytes) {
 }
 
 void Serial::update_line() {
-  const bool raised = empty_pending_ && (interrupt_enable_ & ier_transmitter_empty) != 0 &&
-                      (modem_control_ & mcr_out2) != 0 && (modem_control_ & mcr_loopback) == 0;
+  const bool wanted = (empty_pending_ && (interrupt_enable_ & ier_transmitter_empty) != 0) ||
+                      (!received_.empty() && (interrupt_enable_ & ier_received) != 0);
+  const bool raised =
+      wanted && (modem_control_ & mcr_out2) != 0 && (modem_control_ & mcr_loopback) == 0;
   if (raised == line_raised_) return;
   line_raised_ = raised;
   if (line_) line_(raised);
+}
+
+bool Serial::has_room() const {
+  const std::lock_guard lock(mutex_);
+  return received_.size() <= received_limit - input_piece;
+}
+
+void Serial::receive(std::span<const char> bytes) {
+  const std::lock_guard lock(mutex_);
+  received_.insert(received_.end(), bytes.begin(), bytes.end());
+  update_line();
 }
 
 std::optional<std::chrono::steady_clock::time_point> Serial::first_byte_time() const {

@@ -1,10 +1,11 @@
-// A 16550A serial port, its transmit side: what a polling guest and a Linux console need to print.
+// A 16550A serial port: a guest's console.
 #pragma once
 
 #include "vmm/port_bus.hpp"
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -12,8 +13,9 @@
 
 namespace slat::vmm {
 
-/// The transmitter is always ready and nothing is ever received. In loopback mode (MCR bit 4) bytes
-/// go nowhere, and MSR shows the modem outputs, as drivers probe for.
+/// The transmitter is always ready. What is received waits until the guest reads it, also where the guest resets its
+/// FIFO: what a person typed early is not lost. In loopback mode (MCR bit 4) bytes go nowhere, and MSR shows the modem
+/// outputs, as drivers probe for.
 class Serial final : public PortDevice {
  public:
   static constexpr PortRange com1_ports{0x3f8, 0x3ff};
@@ -22,12 +24,19 @@ class Serial final : public PortDevice {
   /// Takes the guest's bytes in order. Called in a vCPU thread under this device's lock: it may
   /// sleep, and must not call the device.
   using Sink = std::function<void(std::span<const char> bytes)>;
-  /// Sets the level of the interrupt line (transmitter empty, if the guest enabled it). As Sink;
-  /// may be empty.
+  /// Sets the level of the interrupt line (received data, transmitter empty: what the guest enabled). As Sink, and called
+  /// by receive() too; may be empty.
   using InterruptLine = std::function<void(bool raised)>;
 
   explicit Serial(Sink sink, InterruptLine line = {})
       : sink_(std::move(sink)), line_(std::move(line)) {}
+
+  /// Room for this many bytes, where there is room.
+  static constexpr std::size_t input_piece = 256;
+  /// Any thread; waits for a running sink. One thread alone receives.
+  [[nodiscard]] bool has_room() const;
+  /// Gives the guest bytes to read, input_piece at the most, after has_room(). Any thread but a Sink's.
+  void receive(std::span<const char> bytes);
 
   /// When the first byte reached the sink (before the sink was called). Any thread; waits for a
   /// running sink.
@@ -54,6 +63,7 @@ class Serial final : public PortDevice {
   std::uint8_t line_control_ = 0;
   std::uint8_t modem_control_ = 0;
   std::uint8_t scratch_ = 0;
+  std::deque<char> received_;
   bool empty_pending_ = false; // "transmitter empty" not yet acknowledged by a read of IIR
   bool line_raised_ = false;
   std::uint64_t byte_count_ = 0;

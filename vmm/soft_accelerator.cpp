@@ -79,6 +79,14 @@ class SoftAccelerator final : public Accelerator {
 
   void detach_memory() override { memory_.reset(); }
 
+  Result<void> make_pc() override {
+    return fail(Errc::host_unavailable, 0,
+                "software vCPUs run slat's own guests, not Linux; use --accel kvm, on a host with "
+                "nested paging or in the nested host (tools/nested/run.sh)");
+  }
+
+  void set_irq_line(unsigned, bool) override {}
+
   Result<std::unique_ptr<VcpuBackend>> create_vcpu(unsigned index,
                                                    const EntryState& entry) override {
     auto vcpu = std::make_unique<SoftVcpu>(memory_->add_view());

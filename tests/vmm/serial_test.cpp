@@ -158,5 +158,55 @@ TEST(Serial, KeepsStringsOfSeveralThreadsWhole) {
     ASSERT_EQ(all.substr(i, 8), std::string(8, all[i]));
 }
 
+TEST_F(SerialTest, WhatIsReceivedIsReadInOrder) {
+  serial_.receive(std::string_view("ok"));
+  EXPECT_EQ(in(5), 0x61U);
+  EXPECT_EQ(in(0), unsigned('o'));
+  EXPECT_EQ(in(0), unsigned('k'));
+  EXPECT_EQ(in(5), 0x60U);
+  EXPECT_EQ(in(0), 0U);
+}
+
+TEST_F(SerialTest, ReceivedDataRaisesTheLineUntilAllIsRead) {
+  out(4, 0x08); // OUT2
+  out(1, 0x01); // received data
+  serial_.receive(std::string_view("ab"));
+  EXPECT_EQ(line_, (std::vector<bool>{true}));
+  EXPECT_EQ(in(2) & 0x0fU, 0x04U);
+  (void)in(0);
+  EXPECT_EQ(in(2) & 0x0fU, 0x04U) << "one more byte";
+  EXPECT_EQ(line_, (std::vector<bool>{true}));
+  (void)in(0);
+  EXPECT_EQ(in(2) & 0x0fU, 0x01U);
+  EXPECT_EQ(line_, (std::vector<bool>{true, false}));
+}
+
+TEST_F(SerialTest, ReceivedDataComesBeforeAnEmptyTransmitter) {
+  out(4, 0x08);
+  out(1, 0x03);
+  serial_.receive(std::string_view("a"));
+  EXPECT_EQ(in(2) & 0x0fU, 0x04U);
+  (void)in(0);
+  EXPECT_EQ(in(2) & 0x0fU, 0x02U) << "it is still to be told";
+}
+
+TEST_F(SerialTest, WhatWasTypedEarlyOutlivesAResetOfTheFifo) {
+  serial_.receive(std::string_view("early"));
+  out(2, 0x07); // enable, clear both FIFOs
+  EXPECT_EQ(in(0), unsigned('e'));
+}
+
+TEST_F(SerialTest, SaysWhenThereIsNoRoom) {
+  const std::string piece(Serial::input_piece, 'x');
+  std::size_t pieces = 0;
+  while (serial_.has_room() && pieces < 1000) {
+    serial_.receive(piece);
+    ++pieces;
+  }
+  EXPECT_EQ(pieces, 16U);
+  for (std::size_t i = 0; i < piece.size(); ++i) (void)in(0);
+  EXPECT_TRUE(serial_.has_room());
+}
+
 } // namespace
 } // namespace slat::vmm

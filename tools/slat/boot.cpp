@@ -1,5 +1,6 @@
 // slat boot: one guest image, its serial port on standard output.
 #include "slat/commands.hpp"
+#include "slat/console.hpp"
 #include "slat/exit_codes.hpp"
 #include "slat/machine_options.hpp"
 #include "slat/run.hpp"
@@ -9,6 +10,7 @@
 #include <algorithm>
 #include <fmt/format.h>
 #include <memory>
+#include <optional>
 
 namespace slat::tool {
 
@@ -18,6 +20,7 @@ struct BootOptions {
   MachineOptions machine;
   std::string kernel;
   std::string command_line;
+  std::string initrd;
 };
 
 int exit_code_of(const RunResult& result) {
@@ -32,6 +35,9 @@ int exit_code_of(const RunResult& result) {
   case vmm::MachineEnd::Reason::crashed:
     fmt::print(stderr, "slat: the guest crashed\n{}", result.end.report);
     return exit_guest_crashed;
+  case vmm::MachineEnd::Reason::reset:
+    fmt::print(stderr, "slat: the guest asked for a reset; slat does not start it again\n");
+    return exit_guest_reset;
   case vmm::MachineEnd::Reason::stopped:
     break;
   }
@@ -43,10 +49,16 @@ int boot(const BootOptions& options) {
   if (!config) return report(config.error());
   config->kernel = std::filesystem::path(options.kernel);
   config->command_line = options.command_line;
+  config->initrd = options.initrd;
   config->serial = write_stdout;
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
-  auto result = run_machine(**machine, std::chrono::seconds(1), [] {});
+  std::optional<Console> console;
+  if ((*machine)->is_pc()) console.emplace((*machine)->serial());
+  if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
+  auto result =
+      run_machine(**machine, std::chrono::seconds(1), [] {}, console ? &*console : nullptr);
+  console.reset(); // what follows is for the terminal as it was
   if (!result) return report(result.error());
   const int code = exit_code_of(*result);
   if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
@@ -59,9 +71,11 @@ int boot(const BootOptions& options) {
 void add_boot(CLI::App& program, Command& run) {
   auto options = std::make_shared<BootOptions>();
   CLI::App* const command =
-      program.add_subcommand("boot", "Boot a static ELF64 kernel (slat's own guests, or a "
-                                     "vmlinux); its serial port is standard output");
+      program.add_subcommand("boot", "Boot a kernel: Linux (bzImage or vmlinux), or a static "
+                                     "ELF64 image such as slat's own guests; its serial port is "
+                                     "standard output, and Linux's input standard input");
   command->add_option("--kernel", options->kernel, "The image")->required()->type_name("FILE");
+  command->add_option("--initrd", options->initrd, "Initial RAM disk for Linux")->type_name("FILE");
   command->add_option("--cmdline", options->command_line, "Command line for the guest")
       ->type_name("TEXT");
   options->machine.add_to(*command);

@@ -148,6 +148,7 @@ int dump_stage2(const DumpOptions& options) {
   case vmm::MachineEnd::Reason::halted:
     return exit_guest_halted;
   case vmm::MachineEnd::Reason::exited: // with whatever code: it was looked at, not judged
+  case vmm::MachineEnd::Reason::reset:
   case vmm::MachineEnd::Reason::stopped:
     break;
   }

@@ -16,6 +16,7 @@ enum ExitCode : int {
   exit_guest_crashed = 70,
   exit_host_failed = 71,
   exit_guest_halted = 72,
+  exit_guest_reset = 74,
   exit_host_limit = 75,
   exit_no_permission = 77,
   exit_interrupted = 130, // 128 + SIGINT; 143 for SIGTERM
@@ -56,6 +57,7 @@ inline constexpr const char* exit_code_help = R"(Exit codes:
   70       the guest crashed
   71       a system call failed
   72       the guest halted for good
+  74       the guest asked for a reset
   75       a limit of the host
   77       no permission
   130, 143 interrupted by SIGINT (Ctrl-C) or SIGTERM

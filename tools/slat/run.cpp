@@ -1,5 +1,6 @@
 #include "slat/run.hpp"
 
+#include "slat/console.hpp"
 #include "slat/exit_codes.hpp"
 
 #include <atomic>
@@ -43,7 +44,7 @@ std::optional<int> pending_signal() {
 }
 
 vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,
-                                   const std::function<void()>& tick) {
+                                   const std::function<void()>& tick, Console* console) {
   const sigset_t set = ending_signals();
   const kvm::Fd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (signals.get() < 0)
@@ -54,8 +55,14 @@ vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseco
   if (auto ok = machine.start(); !ok) return vmm::forward(ok);
   RunResult result;
   for (;;) {
-    pollfd fds[] = {{signals.get(), POLLIN, 0}, {machine.ended_fd(), POLLIN, 0}};
-    poll(fds, 2, int(interval.count())); // an interrupted poll is a tick
+    pollfd fds[] = {{signals.get(), POLLIN, 0},
+                    {machine.ended_fd(), POLLIN, 0},
+                    {console != nullptr ? console->fd() : -1, POLLIN, 0}};
+    poll(fds, 3, int(interval.count())); // an interrupted poll is a tick
+    if (fds[2].revents != 0 && !console->pump()) {
+      result.signal = SIGINT;
+      machine.request_stop();
+    }
     signalfd_siginfo info{};
     if (::read(signals.get(), &info, sizeof info) == sizeof info) {
       result.signal = int(info.ssi_signo);

@@ -9,6 +9,8 @@
 
 namespace slat::tool {
 
+class Console;
+
 /// Blocks SIGINT and SIGTERM in this thread and in those that it starts, so that run_machine() gets them; and ignores
 /// SIGXFSZ, so that a memfd over RLIMIT_FSIZE is an error and not the end. First thing in main().
 void block_signals();
@@ -18,13 +20,14 @@ void block_signals();
 
 struct RunResult {
   vmm::MachineEnd end;
-  std::optional<int> signal; // SIGINT or SIGTERM, if that ended it
+  std::optional<int>
+      signal; // SIGINT or SIGTERM, if that ended it; SIGINT for the console's own key too
 };
 
 /// Starts the machine and sleeps until it has ended, or a signal came and all vCPUs have stopped. `tick` is called about
-/// every `interval` meanwhile, on this thread. Errors: host_limit.
+/// every `interval` meanwhile, on this thread. `console`, if there is one, is pumped. Errors: host_limit.
 vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,
-                                   const std::function<void()>& tick);
+                                   const std::function<void()>& tick, Console* console = nullptr);
 
 /// Opens /dev/null in place of standard streams that are closed, so that no file of ours becomes one. First thing in
 /// main().

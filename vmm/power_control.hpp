@@ -1,0 +1,45 @@
+// The ports by which a PC guest turns itself off or asks for a reset: those of the ACPI tables (acpi.hpp), and the
+// keyboard controller's reset line, which Linux tries first where it is told to.
+#pragma once
+
+#include "vmm/port_bus.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+namespace slat::vmm {
+
+class PowerControl final {
+ public:
+  enum class Request { off, reset };
+
+  /// Called in the thread of a vCPU, with no lock held, each time that the guest asks.
+  using Callback = std::function<void(Request request)>;
+
+  explicit PowerControl(Callback on_request);
+
+  /// Claims the ports. Errors: those of PortBus::attach().
+  Result<void> attach(PortBus& ports);
+
+ private:
+  class Port final : public PortDevice {
+   public:
+    enum class Kind { acpi, keyboard };
+
+    Port(Kind kind, const Callback& callback) : kind_(kind), callback_(&callback) {}
+
+    void write(std::uint16_t offset, unsigned unit, std::span<const std::byte> data) override;
+    void read(std::uint16_t offset, unsigned unit, std::span<std::byte> data) override;
+
+   private:
+    const Kind kind_;
+    const Callback* const callback_;
+  };
+
+  const Callback callback_;
+  Port acpi_{Port::Kind::acpi, callback_};
+  Port keyboard_{Port::Kind::keyboard, callback_};
+};
+
+} // namespace slat::vmm
