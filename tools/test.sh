@@ -13,6 +13,7 @@ Tests that this host cannot run (no /dev/kvm, say) are skipped, counted, and
 listed with their reasons.
 
   --quick          release only
+  --nested         also the tests in the nested host (tools/nested): installs QEMU
   --all            every preset of CMakePresets.json: also debug, and each with
                    the other compiler
   --preset NAME    this preset instead of all; may be given several times
@@ -26,13 +27,14 @@ Exit codes: 0 all passed, 1 a build or a test failed, 64 wrong options,
 HELP
 }
 
-presets=() label='' jobs=$(nproc) quick=no all=no
+presets=() label='' jobs=$(nproc) quick=no all=no nested=no
 while (($# > 0)); do
   option=$1
   case $option in
   -h | --help) usage && exit ;;
   --quick) quick=yes && shift && continue ;;
   --all) all=yes && shift && continue ;;
+  --nested) nested=yes && shift && continue ;;
   --*=*) # --option=value is --option value
     set -- "${option%%=*}" "${option#*=}" "${@:2}"
     continue
@@ -63,6 +65,8 @@ elif ((${#presets[@]} == 0)); then
   [[ $all == no ]] || presets=(debug debug-clang asan asan-clang tsan tsan-clang release-clang release)
 fi
 [[ $quick == yes ]] || packages+=$slat_test_packages
+
+[[ $nested == no ]] || packages+=$slat_nested_packages
 
 results=$slat_root/build/test-results
 failed=() rows=()

@@ -16,6 +16,9 @@ prints comes out here; its exit code is run.sh's.
   --memory MIB    of the nested host (1024)
   --seconds N     time limit of COMMAND and its boot, together (300)
   --file PATH     take this file along, at the same place; may be repeated
+  --linux-guest   take along a kernel, /boot/vmlinuz, and a user space for it,
+                  /boot/initrd, which runs what the kernel's command line has
+                  as run="COMMAND" and powers off
   --env NAME=TEXT a variable for COMMAND; may be repeated
   --build-dir DIR take slat from there as it is (build/release, built first)
   --log FILE      keep the nested host's own console in FILE
@@ -34,12 +37,13 @@ permission, 124 the time was up twice, 125 the nested host died twice.
 HELP
 }
 
-memory=1024 seconds=300 log='' build_dir='' jobs=$(nproc) files=() variables=()
+memory=1024 seconds=300 log='' build_dir='' jobs=$(nproc) files=() variables=() linux_guest=no
 while (($# > 0)); do
   option=$1
   case $option in
   -h | --help) usage && exit ;;
   --) shift && break ;;
+  --linux-guest) linux_guest=yes && shift && continue ;;
   --*=*) # --option=value is --option value
     set -- "${option%%=*}" "${option#*=}" "${@:2}"
     continue
@@ -128,6 +132,17 @@ take_program() {
 
 quoted() { printf "'%s' " "${@//\'/\'\\\'\'}"; }
 
+# pack FOLDER FILE: an initial RAM file system.
+pack() { (cd "$1" && find . -print0 | cpio --null -o -H newc --quiet | gzip -1) >"$2"; }
+
+make_linux_guest() {
+  mkdir -p "$work"/guest/{bin,dev,proc,sys,tmp} "$work/root/boot"
+  cp /bin/busybox "$exit_port" "$work/guest/bin/"
+  install -m 755 "$slat_root/tools/nested/guest_init" "$work/guest/init"
+  pack "$work/guest" "$work/root/boot/initrd"
+  cp "$kernel/vmlinuz" "$work/root/boot/vmlinuz"
+}
+
 # make_root COMMAND...: the initial RAM file system.
 make_root() {
   local program=$1
@@ -137,6 +152,7 @@ make_root() {
   cp "$exit_port" "$work/root/bin/slat-nested-exit"
   cp "$kernel"/*.ko "$work/root/"
   install -m 755 "$slat_root/tools/nested/init" "$work/root/init"
+  [[ $linux_guest == no ]] || make_linux_guest
   [[ ! -t 1 ]] || : >"$work/root/on-a-terminal"
   local file
   for file in "${files[@]}"; do take "$(realpath "$file")"; done
@@ -144,7 +160,7 @@ make_root() {
     for file in "${variables[@]}"; do printf 'export %s=%s\n' "${file%%=*}" "$(quoted "${file#*=}")"; done
     printf 'exec %s\n' "$(quoted "$@")"
   } >"$work/root/job"
-  (cd "$work/root" && find . -print0 | cpio --null -o -H newc --quiet | gzip -1) >"$work/initrd.gz"
+  pack "$work/root" "$work/initrd.gz"
 }
 
 # boot_once: runs the job, whose output is the second serial port; returns its code, or 124, or 125.
