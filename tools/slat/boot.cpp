@@ -5,6 +5,8 @@
 #include "slat/machine_options.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
+#include "slat/storm_option.hpp"
+#include "vmm/storm.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -21,6 +23,8 @@ struct BootOptions {
   std::string kernel;
   std::string command_line;
   std::string initrd;
+  std::string storm;
+  vmm::StormOptions storm_options;
 };
 
 int exit_code_of(const RunResult& result) {
@@ -50,9 +54,21 @@ int boot(const BootOptions& options) {
   config->kernel = std::filesystem::path(options.kernel);
   config->command_line = options.command_line;
   config->initrd = options.initrd;
+  config->memory_slot = storm_slot_bytes(options.storm, config->memory);
+  config->spare_memory = storm_spare_bytes(options.storm);
   config->serial = write_stdout;
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
+  std::optional<vmm::Storm> storm;
+  if (!options.storm.empty()) {
+    auto kinds =
+        parse_storm(options.storm, {.soft = (*machine)->accelerator().soft_memory() != nullptr,
+                                    .kvm_writes = (*machine)->is_pc()});
+    if (!kinds) return report(kinds.error());
+    vmm::StormOptions storm_options = options.storm_options;
+    storm_options.kinds = std::move(*kinds);
+    storm.emplace(**machine, storm_options);
+  }
   std::optional<Console> console;
   if ((*machine)->is_pc()) console.emplace((*machine)->serial());
   if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
@@ -60,7 +76,14 @@ int boot(const BootOptions& options) {
       run_machine(**machine, std::chrono::seconds(1), [] {}, console ? &*console : nullptr);
   console.reset(); // what follows is for the terminal as it was
   if (!result) return report(result.error());
-  const int code = exit_code_of(*result);
+  const std::string storm_error = storm ? storm->finish() : std::string();
+  int code = exit_code_of(*result);
+  if (!storm_error.empty()) {
+    fmt::print(stderr, "slat: the storm ended early: {}\n", storm_error);
+    if (code == exit_success) code = exit_host_failed;
+  } else if (storm) {
+    fmt::print(stderr, "slat: storm: {} ranges\n", storm->ranges());
+  }
   if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
   print_stats(**machine, options.machine.stats_format());
   return code;
@@ -78,6 +101,7 @@ void add_boot(CLI::App& program, Command& run) {
   command->add_option("--initrd", options->initrd, "Initial RAM disk for Linux")->type_name("FILE");
   command->add_option("--cmdline", options->command_line, "Command line for the guest")
       ->type_name("TEXT");
+  add_storm_options(*command, options->storm, options->storm_options);
   options->machine.add_to(*command);
   command->footer(exit_code_help);
   command->callback([options, &run] { run = [options] { return boot(*options); }; });

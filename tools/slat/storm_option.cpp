@@ -29,24 +29,33 @@ std::string known_kinds() {
 
 } // namespace
 
-CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
-  return command
-      .add_option(
-          "--storm", kinds,
-          fmt::format("What the host does to the guest's memory meanwhile, one or more with "
-                      "commas: {}; dirty, split and collapse take --accel soft",
-                      known_kinds()))
-      ->type_name("KINDS")
-      ->check(CLI::Validator(
-          [](std::string& words) {
-            return each_word(words, [](std::string_view word) {
-              return word == "all" || vmm::storm_kind(word)
-                         ? std::string()
-                         : fmt::format("no storm '{}'; there are {}", vmm::printable(word),
-                                       known_kinds());
-            });
-          },
-          "", "storm"));
+void add_storm_options(CLI::App& command, std::string& kinds, vmm::StormOptions& options) {
+  CLI::Option* const storm =
+      command
+          .add_option(
+              "--storm", kinds,
+              fmt::format("What the host does to the guest's memory meanwhile, one or more with "
+                          "commas: {}; dirty, split and collapse take --accel soft",
+                          known_kinds()))
+          ->type_name("KINDS")
+          ->check(CLI::Validator(
+              [](std::string& words) {
+                return each_word(words, [](std::string_view word) {
+                  return word == "all" || vmm::storm_kind(word)
+                             ? std::string()
+                             : fmt::format("no storm '{}'; there are {}", vmm::printable(word),
+                                           known_kinds());
+                });
+              },
+              "", "storm"));
+  command.add_option("--storm-rate", options.rate, "Ranges a second")
+      ->needs(storm)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1'000'000));
+  command.add_option("--storm-pages", options.max_pages, "Pages of the largest range")
+      ->needs(storm)
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 24));
 }
 
 std::uint64_t storm_slot_bytes(const std::string& kinds, std::uint64_t memory) {
@@ -67,13 +76,16 @@ vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds,
     if (word == "all") {
       for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
         if ((means.soft || !needs_soft_memory(vmm::StormKind(i))) &&
-            (means.given_up_pages || !needs_given_up_pages(vmm::StormKind(i))))
+            (means.given_up_pages || !needs_given_up_pages(vmm::StormKind(i))) &&
+            !(means.kvm_writes && vmm::StormKind(i) == vmm::StormKind::readonly))
           result.push_back(vmm::StormKind(i));
       return std::string();
     }
     const vmm::StormKind kind = vmm::storm_kind(word).value();
     if (needs_given_up_pages(kind) && !means.given_up_pages)
       return fmt::format("--storm {}: only slat stress has a guest that gives pages up", word);
+    if (kind == vmm::StormKind::readonly && means.kvm_writes)
+      return fmt::format("--storm {}: KVM itself writes into the memory of a Linux guest", word);
     if (needs_soft_memory(kind) && !means.soft)
       return fmt::format("--storm {}: the stage-2 tables are the kernel's here; use --accel soft",
                          word);

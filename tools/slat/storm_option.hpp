@@ -9,18 +9,19 @@
 
 namespace CLI {
 class App;
-class Option;
 } // namespace CLI
 
 namespace slat::tool {
 
-/// Adds it. Names are checked while the command line is parsed.
-CLI::Option* add_storm_option(CLI::App& command, std::string& kinds);
+/// Adds it, with --storm-rate and --storm-pages. Names are checked while the command line is parsed.
+void add_storm_options(CLI::App& command, std::string& kinds, vmm::StormOptions& options);
 
 /// What a command has for storms.
 struct StormMeans {
   bool soft = false;           // our own stage-2
   bool given_up_pages = false; // a guest that gives pages up
+  bool kvm_writes =
+      false; // into guest memory, for Linux (its clock, say), and cannot wait for the right to
 };
 
 /// The kinds of "zap,cold" or "all", which means all that there are means for. Errors: invalid_argument for one by name

@@ -347,15 +347,7 @@ void add_stress(CLI::App& program, Command& run) {
       ->add_option("--corrupt", o.corrupt,
                    "Damage memory on purpose, once: the verdict must be FAIL")
       ->check(CLI::IsMember({"zeroed", "stale", "lost", "foreign", "corrupt", "counter"}));
-  CLI::Option* const storm = add_storm_option(*command, o.storm);
-  command->add_option("--storm-rate", o.storm_options.rate, "Ranges a second")
-      ->needs(storm)
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1'000'000));
-  command->add_option("--storm-pages", o.storm_options.max_pages, "Pages of the largest range")
-      ->needs(storm)
-      ->capture_default_str()
-      ->check(CLI::Range(1, 1 << 24));
+  add_storm_options(*command, o.storm, o.storm_options);
   o.machine.add_to(*command);
   command->footer(exit_code_help);
   command->callback([options, &run] {
