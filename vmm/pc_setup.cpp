@@ -8,7 +8,9 @@ namespace {
 
 constexpr std::uint32_t hyper_threading =
     1U << 28; // leaf 1, edx: more than one processor in the socket
-constexpr std::uint32_t tsc_deadline = 1U << 24;     // leaf 1, ecx
+constexpr std::uint32_t tsc_deadline = 1U << 24; // leaf 1, ecx
+constexpr std::uint32_t hypervisor =
+    1U << 31; // leaf 1, ecx: without it Linux does not look for KVM's clock
 constexpr std::uint32_t cores_not_threads = 1U << 1; // leaf 0x80000001, ecx
 
 kvm_cpuid_entry2 topology_level(std::uint32_t leaf, std::uint32_t level, std::uint32_t shift,
@@ -40,6 +42,7 @@ void show_pc(std::vector<kvm_cpuid_entry2>& cpuid, unsigned index, unsigned coun
     case 1:
       set_bit(entry.edx, hyper_threading, count > 1);
       set_bit(entry.ecx, tsc_deadline, has_tsc_deadline);
+      set_bit(entry.ecx, hypervisor, true);
       break;
     case 4: // caches: the last level is everybody's, the others are one core's
       if ((entry.eax & 0x1f) != 0) {

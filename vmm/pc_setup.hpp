@@ -8,7 +8,8 @@
 namespace slat::vmm {
 
 /// Makes the `count` processors cores of one socket, without threads, whose APIC ids are their indices, in all the
-/// leaves where Intel and AMD tell that; shows the timer by deadline where the in-kernel APIC has it.
+/// leaves where Intel and AMD tell that; shows that there is a hypervisor, and the timer by deadline where the in-kernel
+/// APIC has it.
 void show_pc(std::vector<kvm_cpuid_entry2>& cpuid, unsigned index, unsigned count,
              bool has_tsc_deadline);
 

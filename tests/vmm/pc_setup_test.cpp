@@ -60,6 +60,8 @@ TEST_F(PcSetupTest, OneProcessorHasNoNeighbours) {
   EXPECT_EQ(at(0x80000008).ecx, 0U);
   EXPECT_EQ(at(1).edx & 1U << 28, 0U);
   EXPECT_EQ(at(1).ecx & 1U << 24, 0U) << "no timer by deadline here";
+  EXPECT_NE(at(1).ecx & 1U << 31, 0U)
+      << "Linux looks for KVM's clock only where there is a hypervisor";
 }
 
 TEST_F(PcSetupTest, OtherLeavesAreLeftAlone) {

@@ -29,25 +29,28 @@ std::string known_kinds() {
 
 } // namespace
 
+CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
+  return command
+      .add_option(
+          "--storm", kinds,
+          fmt::format("What the host does to the guest's memory meanwhile, one or more with "
+                      "commas: {}; dirty, split and collapse take --accel soft",
+                      known_kinds()))
+      ->type_name("KINDS")
+      ->check(CLI::Validator(
+          [](std::string& words) {
+            return each_word(words, [](std::string_view word) {
+              return word == "all" || vmm::storm_kind(word)
+                         ? std::string()
+                         : fmt::format("no storm '{}'; there are {}", vmm::printable(word),
+                                       known_kinds());
+            });
+          },
+          "", "storm"));
+}
+
 void add_storm_options(CLI::App& command, std::string& kinds, vmm::StormOptions& options) {
-  CLI::Option* const storm =
-      command
-          .add_option(
-              "--storm", kinds,
-              fmt::format("What the host does to the guest's memory meanwhile, one or more with "
-                          "commas: {}; dirty, split and collapse take --accel soft",
-                          known_kinds()))
-          ->type_name("KINDS")
-          ->check(CLI::Validator(
-              [](std::string& words) {
-                return each_word(words, [](std::string_view word) {
-                  return word == "all" || vmm::storm_kind(word)
-                             ? std::string()
-                             : fmt::format("no storm '{}'; there are {}", vmm::printable(word),
-                                           known_kinds());
-                });
-              },
-              "", "storm"));
+  CLI::Option* const storm = add_storm_option(command, kinds);
   command.add_option("--storm-rate", options.rate, "Ranges a second")
       ->needs(storm)
       ->capture_default_str()

@@ -9,11 +9,15 @@
 
 namespace CLI {
 class App;
+class Option;
 } // namespace CLI
 
 namespace slat::tool {
 
-/// Adds it, with --storm-rate and --storm-pages. Names are checked while the command line is parsed.
+/// Adds it. Names are checked while the command line is parsed.
+CLI::Option* add_storm_option(CLI::App& command, std::string& kinds);
+
+/// Adds it with --storm-rate and --storm-pages.
 void add_storm_options(CLI::App& command, std::string& kinds, vmm::StormOptions& options);
 
 /// What a command has for storms.
