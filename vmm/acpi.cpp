@@ -142,10 +142,8 @@ aml::Bytes make_fadt(Gpa dsdt) {
   fadt.dsdt = static_cast<std::uint32_t>(dsdt);
   fadt.x_dsdt = dsdt;
   fadt.boot_architecture = boot_no_vga | boot_no_cmos_clock;
-  fadt.flags = fadt_wbinvd | fadt_power_button | fadt_sleep_button | fadt_reset_register |
-               fadt_hardware_reduced;
-  fadt.reset = acpi_port(acpi_reset_port);
-  fadt.reset_value = acpi_reset_value;
+  // No reset register: Linux then goes on to the keyboard controller's line (power_control.hpp).
+  fadt.flags = fadt_wbinvd | fadt_power_button | fadt_sleep_button | fadt_hardware_reduced;
   fadt.sleep_control = acpi_port(acpi_sleep_control_port);
   fadt.sleep_status = acpi_port(acpi_sleep_status_port);
   return bytes_of(fadt);

@@ -1,4 +1,4 @@
-// ACPI tables of a hardware-reduced platform: CPUs, an I/O APIC, a serial port and virtio devices, power-off and reset.
+// ACPI tables of a hardware-reduced platform: CPUs, an I/O APIC, a serial port and virtio devices, power-off.
 // After ACPI 6.4; the virtio device's id is the one of Linux's virtio-mmio driver.
 #pragma once
 
@@ -19,9 +19,7 @@ inline constexpr std::uint16_t acpi_sleep_control_port = 0x600;
 /// Bit 7: woke up; writing 1 clears it. It may always read 0: a guest waits for it after going to sleep, and nothing
 /// wakes from S5.
 inline constexpr std::uint16_t acpi_sleep_status_port = 0x601;
-inline constexpr std::uint16_t acpi_reset_port = 0x602;
 
-inline constexpr std::uint8_t acpi_reset_value = 1;
 /// The sleep type of "soft off", the only one there is.
 inline constexpr std::uint8_t acpi_s5_type = 5;
 /// What the guest writes to acpi_sleep_control_port to be powered off.

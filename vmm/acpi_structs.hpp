@@ -81,7 +81,6 @@ inline constexpr std::uint16_t boot_no_cmos_clock = 1U << 5;
 inline constexpr std::uint32_t fadt_wbinvd = 1U << 0;       // the specification wants it set
 inline constexpr std::uint32_t fadt_power_button = 1U << 4; // set: none in fixed hardware
 inline constexpr std::uint32_t fadt_sleep_button = 1U << 5; // as above
-inline constexpr std::uint32_t fadt_reset_register = 1U << 10;
 inline constexpr std::uint32_t fadt_hardware_reduced = 1U << 20;
 
 struct [[gnu::packed]] AcpiMadt {

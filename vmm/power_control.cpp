@@ -7,9 +7,8 @@
 namespace slat::vmm {
 namespace {
 
-constexpr PortRange acpi_ports{acpi_sleep_control_port, acpi_reset_port};
-static_assert(acpi_sleep_status_port == acpi_sleep_control_port + 1 &&
-              acpi_reset_port == acpi_sleep_status_port + 1);
+constexpr PortRange acpi_ports{acpi_sleep_control_port, acpi_sleep_status_port};
+static_assert(acpi_sleep_status_port == acpi_sleep_control_port + 1);
 
 constexpr unsigned sleep_enable = 0x20; // of the sleep control register; the type is above bit 2
 constexpr unsigned sleep_type_shift = 2;
@@ -34,8 +33,6 @@ void PowerControl::Port::write(std::uint16_t offset, unsigned unit,
     const auto value = std::to_integer<unsigned>(byte);
     if (kind_ == Kind::keyboard) {
       if (value == pulse_reset_line) (*callback_)(Request::reset);
-    } else if (offset == acpi_reset_port - acpi_sleep_control_port) {
-      if (value == acpi_reset_value) (*callback_)(Request::reset);
     } else if (offset == 0 && (value & sleep_enable) != 0 &&
                ((value >> sleep_type_shift) & sleep_type_mask) == acpi_s5_type) {
       (*callback_)(Request::off);

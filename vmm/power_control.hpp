@@ -1,5 +1,5 @@
-// The ports by which a PC guest turns itself off or asks for a reset: those of the ACPI tables (acpi.hpp), and the
-// keyboard controller's reset line, which Linux tries first where it is told to.
+// The ports by which a PC guest turns itself off, those of the ACPI tables (acpi.hpp), or asks for a reset, the keyboard
+// controller's line.
 #pragma once
 
 #include "vmm/port_bus.hpp"

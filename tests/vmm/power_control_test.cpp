@@ -41,13 +41,6 @@ TEST_F(PowerControlTest, OtherSleepsAndATypeWithoutTheEnableBitAreNothing) {
   EXPECT_TRUE(requests_.empty());
 }
 
-TEST_F(PowerControlTest, TheResetRegisterTakesItsValueAlone) {
-  out(acpi_reset_port, acpi_reset_value + 1u);
-  EXPECT_TRUE(requests_.empty());
-  out(acpi_reset_port, acpi_reset_value);
-  EXPECT_EQ(requests_, std::vector{Request::reset});
-}
-
 TEST_F(PowerControlTest, TheKeyboardControllersPulseIsAReset) {
   out(0x64, 0xd1); // another command
   EXPECT_TRUE(requests_.empty());

@@ -155,7 +155,7 @@ make_root() {
   [[ $linux_guest == no ]] || make_linux_guest
   [[ ! -t 1 ]] || : >"$work/root/on-a-terminal"
   local file
-  for file in "${files[@]}"; do take "$(realpath "$file")"; done
+  for file in "${files[@]}"; do take "$(realpath -s "$file")"; done
   {
     for file in "${variables[@]}"; do printf 'export %s=%s\n' "${file%%=*}" "$(quoted "${file#*=}")"; done
     printf 'exec %s\n' "$(quoted "$@")"
