@@ -3,23 +3,17 @@
 // Input: the registers (as much of crash_input as there is), then the content of the pages that cr3
 // leads to.
 #include "crash_input.hpp"
+#include "expect.hpp"
 #include "fake_guest_memory.hpp"
 #include "vmm/crash_report.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
 using namespace slat::vmm;
 
 namespace {
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
 
 void check(std::string_view report) {
   expect(!report.empty() && report.back() == '\n', "the last line ends");

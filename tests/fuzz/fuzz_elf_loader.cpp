@@ -1,19 +1,11 @@
 // Any bytes as a kernel image: loaded within RAM, or refused in one line with nothing written.
+#include "expect.hpp"
 #include "fake_guest_memory.hpp"
 #include "vmm/elf_loader.hpp"
-
-#include <cstdio>
-#include <cstdlib>
 
 using namespace slat::vmm;
 
 namespace {
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
 
 void check_refusal(const Error& error, const FakeGuestMemory& memory) {
   expect(error.code == Errc::bad_image, "a refusal says bad_image");

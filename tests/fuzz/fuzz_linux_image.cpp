@@ -1,22 +1,15 @@
 // Any bytes behind a bzImage's magic: loaded within RAM and clear of each other, or refused in one line with nothing
 // written.
+#include "expect.hpp"
 #include "fake_guest_memory.hpp"
 #include "vmm/linux_image.hpp"
 
 #include <array>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
 using namespace slat::vmm;
 
 namespace {
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
 
 bool apart(const GpaRange& a, const GpaRange& b) {
   return a.start + a.size <= b.start || b.start + b.size <= a.start;
