@@ -1,6 +1,7 @@
 // What the address space of fuzz_address_space is made of: a source, a secondary MMU and a store, each at its plainest.
 #pragma once
 
+#include "expect.hpp"
 #include "mmu/backing.hpp"
 #include "mmu/secondary_mmu.hpp"
 
@@ -16,12 +17,6 @@ using namespace slat::mmu;
 
 inline constexpr std::uint64_t stretch_pages = 64;
 inline constexpr std::uint64_t backing_pages = 48;
-
-inline void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "violated: %s\n", what);
-  std::abort();
-}
 
 inline std::byte filled_with(std::uint64_t page) {
   return std::byte(1 + page);
