@@ -87,7 +87,7 @@ Result<void> write_boot_params(GuestMemory& memory, const BootParams& params) {
   page.hdr.cmdline_size = static_cast<std::uint32_t>(max_command_line);
   const auto header = params.setup_header.first(
       std::min(params.setup_header.size(), sizeof page.hdr)); // in place of the five above
-  std::memcpy(&page.hdr, header.data(), header.size());
+  if (!header.empty()) std::memcpy(&page.hdr, header.data(), header.size());
   page.hdr.type_of_loader = undefined_loader;
   page.hdr.loadflags |= LOADED_HIGH;
   page.hdr.cmd_line_ptr = static_cast<std::uint32_t>(command_line_address);

@@ -58,17 +58,20 @@ class BzImage {
 
   /// Where it can run in this RAM.
   [[nodiscard]] Result<Gpa> place(std::span<const GpaRange> ram, std::uint64_t payload) const {
+    // Copies: the header is packed, so nothing may refer to its fields.
     const std::uint64_t alignment = header_.kernel_alignment;
-    if (header_.init_size < payload || header_.pref_address < high_ram_start ||
+    const std::uint64_t room = header_.init_size;
+    const Gpa preferred = header_.pref_address;
+    if (room < payload || preferred < high_ram_start ||
         (header_.relocatable_kernel != 0 && (alignment == 0 || (alignment & (alignment - 1)) != 0)))
       return bad("its setup header contradicts itself; it is damaged");
-    if (contains(ram, header_.pref_address, header_.init_size)) return header_.pref_address;
+    if (contains(ram, preferred, room)) return preferred;
     if (header_.relocatable_kernel != 0) {
       const Gpa lowest = align_up(high_ram_start, alignment);
-      if (contains(ram, lowest, header_.init_size)) return lowest;
+      if (contains(ram, lowest, room)) return lowest;
     }
     return bad(fmt::format("it needs {} KiB of RAM at {:#x}; give the guest more memory",
-                           header_.init_size / kib, std::uint64_t{header_.pref_address}));
+                           room / kib, preferred));
   }
 
   /// From its first byte to where the jump over it leads.
