@@ -30,38 +30,33 @@ template <class T> T load(std::span<const std::byte> image, std::uint64_t offset
   return value;
 }
 
-bool has_bytes(std::span<const std::byte> image, std::uint64_t offset, std::string_view bytes) {
-  return fits(offset, bytes.size(), image.size()) &&
-         std::memcmp(image.data() + offset, bytes.data(), bytes.size()) == 0;
+bool begins_with(std::span<const std::byte> image, std::string_view bytes) {
+  return image.size() >= bytes.size() && std::memcmp(image.data(), bytes.data(), bytes.size()) == 0;
 }
 
 /// What a file that is not ELF seems to be, with the mend.
 std::string describe_foreign(std::span<const std::byte> image) {
   struct Format {
-    std::uint64_t offset;
     std::string_view magic;
     std::string_view what;
   };
 
   using namespace std::string_view_literals;
-  static constexpr std::array<Format, 10> formats{{
-      {0x202, "HdrS"sv,
-       "a Linux bzImage, which is not supported yet; use the uncompressed vmlinux of the same kernel"sv},
-      {0, "\x1f\x8b"sv, "gzip-compressed; decompress it first"sv},
-      {0,
-       "\xfd"
+  static constexpr std::array<Format, 9> formats{{
+      {"\x1f\x8b"sv, "gzip-compressed; decompress it first"sv},
+      {"\xfd"
        "7zXZ\0"sv,
        "xz-compressed; decompress it first"sv},
-      {0, "\x28\xb5\x2f\xfd"sv, "zstd-compressed; decompress it first"sv},
-      {0, "\x02\x21\x4c\x18"sv, "lz4-compressed; decompress it first"sv},
-      {0, "BZh"sv, "bzip2-compressed; decompress it first"sv},
-      {0, "070701"sv, "a cpio archive (an initramfs?); give a kernel"sv},
-      {0, "!<arch>\n"sv, "an archive of object files; give a linked kernel"sv},
-      {0, "#!"sv, "a script; give a kernel"sv},
-      {0, "MZ"sv, "a DOS or EFI program; give an ELF kernel"sv},
+      {"\x28\xb5\x2f\xfd"sv, "zstd-compressed; decompress it first"sv},
+      {"\x02\x21\x4c\x18"sv, "lz4-compressed; decompress it first"sv},
+      {"BZh"sv, "bzip2-compressed; decompress it first"sv},
+      {"070701"sv, "a cpio archive (an initramfs?); give a kernel"sv},
+      {"!<arch>\n"sv, "an archive of object files; give a linked kernel"sv},
+      {"#!"sv, "a script; give a kernel"sv},
+      {"MZ"sv, "a DOS or EFI program; give an ELF kernel"sv},
   }};
-  for (const auto& [offset, magic, what] : formats) {
-    if (has_bytes(image, offset, magic)) return fmt::format("it seems to be {}", what);
+  for (const auto& [magic, what] : formats) {
+    if (begins_with(image, magic)) return fmt::format("it seems to be {}", what);
   }
   return "it does not begin with the ELF signature; give an ELF kernel (vmlinux)";
 }
@@ -124,7 +119,7 @@ Result<Plan> ElfParser::parse() {
 
 Result<void> ElfParser::check_header() const {
   if (image_.empty()) return bad("the file is empty; give an ELF kernel (vmlinux)");
-  if (!has_bytes(image_, 0, {ELFMAG, std::min<std::size_t>(SELFMAG, image_.size())}))
+  if (!begins_with(image_, {ELFMAG, std::min<std::size_t>(SELFMAG, image_.size())}))
     return bad(describe_foreign(image_));
   if (image_.size() < sizeof(Elf64_Ehdr)) {
     return bad(fmt::format("it ends after {} bytes, inside its {}-byte ELF header; {}",

@@ -60,13 +60,13 @@ TEST_F(BadImage, Text) {
       refused(65, {"kernel", "script"}));
 }
 
-TEST_F(BadImage, BzImage) {
+TEST_F(BadImage, BzImageWithoutA64BitEntry) {
   Bytes image(0x1000);
   const Bytes magic = vmm::text_bytes("HdrS");
   std::copy(magic.begin(), magic.end(), image.begin() + 0x202);
   image[0x1fe] = std::byte{0x55};
   image[0x1ff] = std::byte{0xaa};
-  EXPECT_THAT(boot_bytes(image), refused(65, {"bzImage", "vmlinux"}));
+  EXPECT_THAT(boot_bytes(image), refused(65, {"boot protocol", "64-bit"}));
 }
 
 TEST_F(BadImage, OtherMachine) {
