@@ -10,9 +10,7 @@ namespace {
 constexpr PortRange acpi_ports{acpi_sleep_control_port, acpi_sleep_status_port};
 static_assert(acpi_sleep_status_port == acpi_sleep_control_port + 1);
 
-constexpr unsigned sleep_enable = 0x20; // of the sleep control register; the type is above bit 2
-constexpr unsigned sleep_type_shift = 2;
-constexpr unsigned sleep_type_mask = 7;
+constexpr unsigned sleep_bits = 0x3c; // of the sleep control register: the type, and "now"
 
 constexpr PortRange keyboard_port{0x64, 0x64};
 constexpr std::uint8_t pulse_reset_line = 0xfe;
@@ -33,8 +31,7 @@ void PowerControl::Port::write(std::uint16_t offset, unsigned unit,
     const auto value = std::to_integer<unsigned>(byte);
     if (kind_ == Kind::keyboard) {
       if (value == pulse_reset_line) (*callback_)(Request::reset);
-    } else if (offset == 0 && (value & sleep_enable) != 0 &&
-               ((value >> sleep_type_shift) & sleep_type_mask) == acpi_s5_type) {
+    } else if (offset == 0 && (value & sleep_bits) == acpi_power_off_value) {
       (*callback_)(Request::off);
     }
   }

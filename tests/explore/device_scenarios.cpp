@@ -26,6 +26,15 @@ class DeviceScenario : public Scenario {
       require(cache_.pin(world_.at(0), 8, vm_read).has_value(), "a pin failed");
   }
 
+  /// The device's part: its page is pinned while it writes.
+  void device_writes(std::uint64_t value) {
+    auto pin = cache_.pin(world_.at(0), 8, vm_read | vm_write);
+    require(pin.has_value(), "a pin failed");
+    visible(&world_.backing->word(0), Access::write, "device writes",
+            std::source_location::current());
+    *reinterpret_cast<volatile std::uint64_t*>(pin->bytes().data()) = value;
+  }
+
   World world_;
   TranslationCache cache_;
 };
@@ -70,13 +79,7 @@ class DmaMigrate final : public DeviceScenario {
   explicit DmaMigrate(VmaLockDesign design) : DeviceScenario(design, Translation::cached) {}
 
   std::vector<std::function<void()>> bodies() override {
-    return {[this] {
-              auto pin = cache_.pin(world_.at(0), 8, vm_read | vm_write);
-              require(pin.has_value(), "a pin failed");
-              visible(&world_.backing->word(0), Access::write, "device writes",
-                      std::source_location::current());
-              *reinterpret_cast<volatile std::uint64_t*>(pin->bytes().data()) = value;
-            },
+    return {[this] { device_writes(value); },
             [this] {
               require(world_.mm->migrate({.address = world_.at(0), .length = page_size, .pgoff = 1})
                           .has_value(),
@@ -127,13 +130,8 @@ class DmaTrack final : public DeviceScenario {
   explicit DmaTrack(VmaLockDesign design) : DeviceScenario(design, Translation::cached) {}
 
   std::vector<std::function<void()>> bodies() override {
-    return {[this] {
-              auto pin = cache_.pin(world_.at(0), 8, vm_read | vm_write);
-              require(pin.has_value(), "a pin failed");
-              visible(&world_.backing->word(0), Access::write, "device writes",
-                      std::source_location::current());
-              set_content(*world_.backing, 0, 0x900); // not what the source gives
-            },
+    return {[this] { device_writes(0x900); }, // not what the source gives
+
             [this] { world_.track_writes(); }};
   }
 
