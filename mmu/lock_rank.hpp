@@ -14,6 +14,9 @@
 namespace slat::mmu {
 
 enum class LockRank : std::uint8_t {
+  device,       // a device's registers, for whoever uses mmu/: held while its queues are stopped
+  device_queue, // held while a device works, that is pins guest memory
+  views,        // where guest views are; held while they change
   mm_lock,      // MmLock
   registration, // NotifierChain::mutex_
   gate,         // NotifierChain::gate_

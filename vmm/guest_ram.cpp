@@ -133,6 +133,22 @@ Result<void> GuestRam::set_read_only(const GpaRange& range, bool read_only) {
   return {};
 }
 
+Result<void> GuestRam::discard(const GpaRange& range) {
+  if (!contains(ranges_, range.start, range.size))
+    return fail(Errc::out_of_guest_memory, 0,
+                fmt::format("[{:#x}, +{:#x}) is not all guest RAM", range.start, range.size));
+  mmu::MutexGuard guard(views_);
+  for (std::uint64_t done = 0; done < range.size;) {
+    const Region& region = *region_of(range.start + done);
+    const std::uint64_t offset = range.start + done - region.gpa.start;
+    const std::uint64_t size = std::min(range.size - done, region.gpa.size - offset);
+    auto removed = mm_->advise(region.guest_view + offset, size, mmu::Advice::remove);
+    if (!removed) return host_error(removed.error(), "guest memory cannot be given back");
+    done += size;
+  }
+  return {};
+}
+
 Result<void> GuestRam::migrate(const GpaRange& range, std::uint64_t place) {
   const Region& region = *region_of(range.start);
   SLAT_ASSERT(range.start + range.size <= region.gpa.start + region.gpa.size, "not in one region");
@@ -151,6 +167,7 @@ bool GuestRam::is_in_guest_view(std::uintptr_t address) const {
 
 Result<void> GuestRam::move_view(std::size_t index) {
   Region& region = regions_[index];
+  mmu::MutexGuard guard(views_);
   moves_.fetch_add(1,
                    std::memory_order_acq_rel); // pairs with pin(): it is odd before anything moves
   auto moved = mm_->move({.address = region.guest_view,

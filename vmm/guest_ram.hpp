@@ -3,6 +3,7 @@
 #pragma once
 
 #include "mmu/address_space.hpp"
+#include "mmu/thread_safety.hpp"
 #include "mmu/translation_cache.hpp"
 #include "vmm/compressed_store.hpp"
 #include "vmm/guest_memory.hpp"
@@ -82,7 +83,7 @@ class GuestRam final : public GuestMemory {
   /// Moves the guest view of a region elsewhere in this process; the content stays. No vCPU is in the guest, and the
   /// region has no memory slot: what refers to the old address finds nothing, or another region. One thread at a time;
   /// sleeps. Errors: host_limit, host_failed; the view is where it was then.
-  Result<void> move_view(std::size_t region);
+  Result<void> move_view(std::size_t region) SLAT_EXCLUDES(views_);
 
   /// Gives a part of a region (page aligned) another place in its memfd, from page `place`: at first each page is where its
   /// number in the region says, and what comes after those is spare. The content stays. Where the stage-2 is KVM's no
@@ -94,6 +95,11 @@ class GuestRam final : public GuestMemory {
   [[nodiscard]] std::span<const Region> regions() const { return regions_; }
 
   [[nodiscard]] std::uint64_t size() const { return size_; }
+
+  /// Gives a part of the RAM (page aligned) back to the host: it reads as zero from now on (I39), in whatever the guest
+  /// or a device does next. May run beside a move_view(). No pin is held; sleeps. Errors: out_of_guest_memory,
+  /// host_limit, host_failed; a part may be gone then.
+  Result<void> discard(const GpaRange& range) SLAT_EXCLUDES(views_);
 
   /// Makes mm().reclaim() possible: a store for `limit` bytes of compressed data, 0: a quarter of the RAM. Once is enough,
   /// the first limit stays. Beside a running guest, but not beside itself.
@@ -116,7 +122,8 @@ class GuestRam final : public GuestMemory {
   std::unique_ptr<CompressedStore> store_; // before regions_: outlives the backings
   std::vector<Region> regions_;
   ReadOnlyRanges read_only_;
-  std::atomic<std::uint32_t> moves_{0}; // odd: a view is on its way
+  mmu::Mutex views_{mmu::LockRank::views}; // no view moves under it
+  std::atomic<std::uint32_t> moves_{0};    // odd: a view is on its way
   std::unique_ptr<mmu::AddressSpace>
       mm_; // after regions_: goes first, while the backings' first references still hold
   std::unique_ptr<mmu::TranslationCache> translations_; // registered with the chain of mm_
