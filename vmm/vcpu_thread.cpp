@@ -10,8 +10,8 @@
 namespace slat::vmm {
 
 VcpuThread::VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, VcpuGate& gate,
-                       GuestRam& ram, PortBus& ports, OnEnd on_end)
-    : index_(index), vcpu_(std::move(vcpu)), gate_(&gate), ram_(&ram), ports_(&ports),
+                       GuestRam& ram, PortBus& ports, const MmioBus& mmio, OnEnd on_end)
+    : index_(index), vcpu_(std::move(vcpu)), gate_(&gate), ram_(&ram), ports_(&ports), mmio_(&mmio),
       on_end_(std::move(on_end)) {}
 
 VcpuThread::~VcpuThread() {
@@ -97,16 +97,22 @@ std::optional<VcpuEnd> VcpuThread::handle(const VcpuExit& exit) {
 // the fault path and go on. Where that fails too the guest must not see made-up bytes.
 
 std::optional<VcpuEnd> VcpuThread::mmio_read(const kvm::MmioRead& access) {
-  std::fill(access.data.begin(), access.data.end(),
-            std::byte{0xff}); // what a bus without a device gives
-  if (!ram_->guest_view_of(access.gpa)) return std::nullopt;
+  if (!ram_->guest_view_of(access.gpa)) {
+    const auto data = access.data.first(access.size);
+    if (!mmio_->read(access.gpa, data))
+      std::ranges::fill(data, std::byte{0xff}); // what a bus without a device gives
+    return std::nullopt;
+  }
   ram_->mm().counters().add(mmu::Counter::mmio_on_ram_count);
   auto ok = ram_->read(access.gpa, access.data.first(access.size));
   return ok ? std::nullopt : std::optional(crash(ok.error().message));
 }
 
 std::optional<VcpuEnd> VcpuThread::mmio_write(const kvm::MmioWrite& access) {
-  if (!ram_->guest_view_of(access.gpa)) return std::nullopt; // nobody there
+  if (!ram_->guest_view_of(access.gpa)) {
+    (void)mmio_->write(access.gpa, access.data.first(access.size)); // or nobody is there
+    return std::nullopt;
+  }
   ram_->mm().counters().add(mmu::Counter::mmio_on_ram_count);
   for (;;) { // as GuestRam::write(), and lets itself be stopped
     const std::uint64_t before = ram_->read_only().before();

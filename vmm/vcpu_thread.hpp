@@ -9,6 +9,7 @@
 
 #include "vmm/error.hpp"
 #include "vmm/guest_ram.hpp"
+#include "vmm/mmio_bus.hpp"
 #include "vmm/port_bus.hpp"
 #include "vmm/vcpu_backend.hpp"
 #include "vmm/vcpu_gate.hpp"
@@ -40,9 +41,9 @@ class VcpuThread {
   /// Called once on the vCPU's thread when it ends.
   using OnEnd = std::function<void(unsigned index, const VcpuEnd& end)>;
 
-  /// `gate`, `ram` and `ports` outlive it.
+  /// `gate`, `ram`, `ports` and `mmio` outlive it.
   VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, VcpuGate& gate, GuestRam& ram,
-             PortBus& ports, OnEnd on_end);
+             PortBus& ports, const MmioBus& mmio, OnEnd on_end);
   /// Stops and joins.
   ~VcpuThread();
   VcpuThread(const VcpuThread&) = delete;
@@ -75,6 +76,7 @@ class VcpuThread {
   VcpuGate* gate_;
   GuestRam* ram_;
   PortBus* ports_;
+  const MmioBus* mmio_;
   const OnEnd on_end_;
   std::uint64_t read_only_before_ = 0; // of the vCPU's thread; see ReadOnlyRanges
   std::atomic<VcpuState> state_{VcpuState::created};
