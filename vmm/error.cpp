@@ -20,6 +20,8 @@ std::string_view to_string(Errc code) {
     return "no_permission";
   case Errc::host_limit:
     return "host_limit";
+  case Errc::bad_queue:
+    return "bad_queue";
   case Errc::guest_crashed:
     return "guest_crashed";
   case Errc::host_failed:

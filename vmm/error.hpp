@@ -17,6 +17,7 @@ enum class Errc {
   host_unavailable,    // the host lacks a device or a feature
   no_permission,       // the host has it, and this user may not use it
   host_limit,          // a limit of the host is in the way
+  bad_queue,           // a guest's virtio driver broke a rule
   guest_crashed,       // triple fault, internal error, or an exit that cannot be handled
   host_failed,         // a system call failed for another reason
 };

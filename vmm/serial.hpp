@@ -1,6 +1,7 @@
 // A 16550A serial port: a guest's console.
 #pragma once
 
+#include "vmm/console_input.hpp"
 #include "vmm/port_bus.hpp"
 
 #include <chrono>
@@ -16,7 +17,7 @@ namespace slat::vmm {
 /// The transmitter is always ready. What is received waits until the guest reads it, also where the guest resets its
 /// FIFO: what a person typed early is not lost. In loopback mode (MCR bit 4) bytes go nowhere, and MSR shows the modem
 /// outputs, as drivers probe for.
-class Serial final : public PortDevice {
+class Serial final : public PortDevice, public ConsoleInput {
  public:
   static constexpr PortRange com1_ports{0x3f8, 0x3ff};
   static constexpr unsigned com1_irq = 4;
@@ -31,12 +32,8 @@ class Serial final : public PortDevice {
   explicit Serial(Sink sink, InterruptLine line = {})
       : sink_(std::move(sink)), line_(std::move(line)) {}
 
-  /// Room for this many bytes, where there is room.
-  static constexpr std::size_t input_piece = 256;
-  /// Any thread; waits for a running sink. One thread alone receives.
-  [[nodiscard]] bool has_room() const;
-  /// Gives the guest bytes to read, input_piece at the most, after has_room(). Any thread but a Sink's.
-  void receive(std::span<const char> bytes);
+  [[nodiscard]] bool has_room() const override;
+  void receive(std::span<const char> bytes) override;
 
   /// When the first byte reached the sink (before the sink was called). Any thread; waits for a
   /// running sink.

@@ -15,7 +15,7 @@ constexpr char end_key = 0x1d; // Ctrl-]
 
 } // namespace
 
-Console::Console(vmm::Serial& serial) : serial_(&serial) {
+Console::Console(vmm::ConsoleInput& guest) : guest_(&guest) {
   termios now{};
   if (tcgetattr(STDIN_FILENO, &now) != 0) return; // not a terminal
   if (tcgetpgrp(STDIN_FILENO) != getpgrp()) { // in the background: to read would stop this process
@@ -33,11 +33,11 @@ Console::~Console() {
 }
 
 int Console::fd() const {
-  return at_end_ || !serial_->has_room() ? -1 : STDIN_FILENO;
+  return at_end_ || !guest_->has_room() ? -1 : STDIN_FILENO;
 }
 
 bool Console::pump() {
-  std::array<char, vmm::Serial::input_piece> bytes{};
+  std::array<char, vmm::ConsoleInput::input_piece> bytes{};
   const ssize_t count = ::read(STDIN_FILENO, bytes.data(), bytes.size());
   if (count <= 0) {
     at_end_ = count == 0 || (errno != EINTR && errno != EAGAIN);
@@ -45,7 +45,7 @@ bool Console::pump() {
   }
   const std::span<const char> all(bytes.data(), std::size_t(count));
   const auto end = is_terminal() ? std::ranges::find(all, end_key) : all.end();
-  serial_->receive({all.begin(), end});
+  guest_->receive({all.begin(), end});
   return end == all.end();
 }
 

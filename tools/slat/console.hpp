@@ -1,7 +1,7 @@
 // Console: this process' standard input as the keyboard of a guest.
 #pragma once
 
-#include "vmm/serial.hpp"
+#include "vmm/console_input.hpp"
 
 #include <optional>
 #include <termios.h>
@@ -12,7 +12,7 @@ namespace slat::tool {
 /// that does not: it ends the run. Where standard input is something else, its bytes go to the guest until its end.
 class Console {
  public:
-  explicit Console(vmm::Serial& serial);
+  explicit Console(vmm::ConsoleInput& guest);
   /// The terminal is as it was.
   ~Console();
   Console(const Console&) = delete;
@@ -27,7 +27,7 @@ class Console {
   [[nodiscard]] bool is_terminal() const { return before_.has_value(); }
 
  private:
-  vmm::Serial* serial_;
+  vmm::ConsoleInput* guest_;
   std::optional<termios> before_;
   bool at_end_ = false;
 };

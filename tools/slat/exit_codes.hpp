@@ -37,6 +37,7 @@ enum ExitCode : int {
     return exit_no_permission;
   case vmm::Errc::host_limit:
     return exit_host_limit;
+  case vmm::Errc::bad_queue:
   case vmm::Errc::guest_crashed:
     return exit_guest_crashed;
   case vmm::Errc::read_only:
