@@ -110,6 +110,10 @@ Result<void> Machine::load() {
                        .initrd_end = device_hole_end,
                        .max_command_line = max_command_line,
                        .setup_header = {}});
+  if (!config_.devices.empty())
+    return fail(Errc::invalid_argument, 0,
+                fmt::format("virtio devices: kernel '{}' is not Linux and would not look at them",
+                            printable(name)));
   if (!config_.initrd.empty())
     return fail(Errc::invalid_argument, 0,
                 fmt::format("--initrd: kernel '{}' is not Linux and would not look at it",
@@ -138,7 +142,12 @@ Result<void> Machine::load_linux(const LinuxImage& kernel) {
     if (!loaded) return forward(loaded);
     initrd = *loaded;
   }
-  auto tables = write_acpi_tables(*ram_, {.cpus = config_.cpus, .virtio = {}});
+  auto devices = virtio::Devices::create(
+      config_.devices, *ram_, [this](unsigned gsi) { pulse(gsi); }, config_.notice);
+  if (!devices) return forward(devices);
+  devices_ = std::move(*devices);
+  if (auto ok = devices_->attach(mmio_); !ok) return ok;
+  auto tables = write_acpi_tables(*ram_, {.cpus = config_.cpus, .virtio = devices_->places()});
   if (!tables) return forward(tables);
   if (auto ok = write_boot_params(*ram_, {.command_line = config_.command_line,
                                           .initrd = initrd,
@@ -150,6 +159,16 @@ Result<void> Machine::load_linux(const LinuxImage& kernel) {
   if (!entry) return forward(entry);
   entry_ = *entry;
   return {};
+}
+
+void Machine::pulse(unsigned gsi) {
+  accelerator_->set_irq_line(gsi, true);
+  accelerator_->set_irq_line(gsi, false);
+}
+
+ConsoleInput& Machine::console() {
+  if (devices_ != nullptr && devices_->console() != nullptr) return *devices_->console();
+  return serial_;
 }
 
 Result<void> Machine::make_vcpus() {
@@ -164,7 +183,7 @@ Result<void> Machine::make_vcpus() {
     auto vcpu = accelerator_->create_vcpu(i, entry);
     if (!vcpu) return forward(vcpu);
     vcpus_.push_back(std::make_unique<VcpuThread>(
-        i, std::move(*vcpu), gate_, *ram_, ports_,
+        i, std::move(*vcpu), gate_, *ram_, ports_, mmio_,
         [this](unsigned index, const VcpuEnd& end) { vcpu_ended(index, end); }));
   }
   built_.store(true, std::memory_order_release); // pairs with whoever fails from another thread
@@ -176,6 +195,7 @@ Machine::~Machine() {
   // have ended.
   request_stop();
   for (const auto& vcpu : vcpus_) vcpu->join();
+  devices_.reset();
   if (accelerator_ != nullptr) accelerator_->detach_memory();
   vcpus_.clear();
   ram_.reset();

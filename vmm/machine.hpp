@@ -1,9 +1,9 @@
 // Machine: one virtual machine from its parts, and their order.
 //
 // Built:     counters > accelerator > guest RAM > what stands behind it (KVM: fault service, memory slots; soft: our own
-//            stage-2) > kernel image, boot structures > devices > vCPUs
-// Torn down: the reverse. vCPU threads end first, while faults are still resolved; then whoever resolves them; then the
-//            RAM; then the accelerator.
+//            stage-2) > kernel image, devices, boot structures > vCPUs
+// Torn down: the reverse. vCPU threads end first, while faults are still resolved, then the devices'; then whoever
+//            resolves them; then the RAM; then the accelerator.
 #pragma once
 
 #include "kvm/fd.hpp"
@@ -17,10 +17,12 @@
 #include "vmm/power_control.hpp"
 #include "vmm/serial.hpp"
 #include "vmm/vcpu_thread.hpp"
+#include "vmm/virtio/devices.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -46,6 +48,9 @@ struct MachineConfig {
   unsigned fault_threads = 0;      // 0: one for two vCPUs, at least one
   std::uint32_t fault_around = 16; // pages; a power of two from 1 to FaultAround::max_pages
   Serial::Sink serial = [](std::span<const char>) {};
+  virtio::DevicesConfig devices = {}; // for Linux
+  /// Takes a line for the user, of any thread, while the guest runs.
+  std::function<void(const std::string& line)> notice = [](const std::string&) {};
   Accel accel = Accel::automatic;
   std::string kvm_device = "/dev/kvm";
   mmu::VmaLockDesign vma_lock = mmu::VmaLockDesign::vma_refcount;
@@ -114,6 +119,14 @@ class Machine {
 
   [[nodiscard]] Serial& serial() { return serial_; }
 
+  /// Where the guest's console takes input: the virtio console if there is one, else the serial port.
+  [[nodiscard]] ConsoleInput& console();
+
+  /// nullptr: there is no balloon.
+  [[nodiscard]] BalloonControl* balloon() {
+    return devices_ != nullptr ? devices_->balloon() : nullptr;
+  }
+
   /// The kernel is Linux, and has a PC around it. After create().
   [[nodiscard]] bool is_pc() const { return is_pc_; }
 
@@ -126,6 +139,7 @@ class Machine {
   Result<void> load();
   Result<void> load_linux(const LinuxImage& kernel);
   Result<void> make_vcpus();
+  void pulse(unsigned gsi);
   void keep_vcpus_out();
   void vcpu_ended(unsigned index, const VcpuEnd& end);
   void end(MachineEnd end) SLAT_REQUIRES(mutex_);
@@ -144,6 +158,8 @@ class Machine {
   PowerControl power_;
   bool is_pc_ = false; // the kernel is Linux
   PortBus ports_;
+  MmioBus mmio_;
+  std::unique_ptr<virtio::Devices> devices_; // their threads end after the vCPUs, before the RAM
   kvm::Fd ended_fd_;
 
   mmu::Mutex mutex_;

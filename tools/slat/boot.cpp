@@ -1,6 +1,7 @@
 // slat boot: one guest image, its serial port on standard output.
 #include "slat/commands.hpp"
 #include "slat/console.hpp"
+#include "slat/device_options.hpp"
 #include "slat/exit_codes.hpp"
 #include "slat/machine_options.hpp"
 #include "slat/run.hpp"
@@ -20,6 +21,7 @@ namespace {
 
 struct BootOptions {
   MachineOptions machine;
+  DeviceOptions devices;
   std::string kernel;
   std::string command_line;
   std::string initrd;
@@ -57,6 +59,10 @@ int boot(const BootOptions& options) {
   config->memory_slot = storm_slot_bytes(options.storm, config->memory);
   config->spare_memory = storm_spare_bytes(options.storm);
   config->serial = write_stdout;
+  auto devices = options.devices.config(config->memory);
+  if (!devices) return report(devices.error());
+  config->devices = std::move(*devices);
+  config->notice = [](const std::string& line) { fmt::print(stderr, "slat: {}\n", line); };
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   std::optional<vmm::Storm> storm;
@@ -70,7 +76,7 @@ int boot(const BootOptions& options) {
     storm.emplace(**machine, storm_options);
   }
   std::optional<Console> console;
-  if ((*machine)->is_pc()) console.emplace((*machine)->serial());
+  if ((*machine)->is_pc()) console.emplace((*machine)->console());
   if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
   auto result =
       run_machine(**machine, std::chrono::seconds(1), [] {}, console ? &*console : nullptr);
@@ -101,6 +107,7 @@ void add_boot(CLI::App& program, Command& run) {
   command->add_option("--initrd", options->initrd, "Initial RAM disk for Linux")->type_name("FILE");
   command->add_option("--cmdline", options->command_line, "Command line for the guest")
       ->type_name("TEXT");
+  options->devices.add_to(*command);
   add_storm_options(*command, options->storm, options->storm_options);
   options->machine.add_to(*command);
   command->footer(exit_code_help);

@@ -67,6 +67,13 @@ nlohmann::ordered_json collect_stats(vmm::Machine& machine) {
                               {"full_count", kept.full_count},
                               {"damaged_pages", kept.damaged_pages}};
   }
+  if (vmm::BalloonControl* const balloon = machine.balloon()) {
+    const vmm::BalloonControl::State state = balloon->state();
+    stats["balloon"] = {{"target_bytes", state.target_bytes},
+                        {"actual_bytes", state.actual_bytes},
+                        {"inflated_bytes", state.inflated_bytes},
+                        {"reported_bytes", state.reported_bytes}};
+  }
   return stats;
 }
 
