@@ -4,6 +4,10 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../packages.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../packages.sh"
+# shellcheck source-path=SCRIPTDIR source=kernel.sh
+. "$slat_root/tools/nested/kernel.sh"
+# shellcheck source-path=SCRIPTDIR source=root.sh
+. "$slat_root/tools/nested/root.sh"
 
 usage() {
   cat <<'HELP'
@@ -16,9 +20,13 @@ prints comes out here; its exit code is run.sh's.
   --memory MIB    of the nested host (1024)
   --seconds N     time limit of COMMAND and its boot, together (300)
   --file PATH     take this file along, at the same place; may be repeated
+  --program NAME  take this program along, with its libraries; may be repeated
   --linux-guest   take along a kernel, /boot/vmlinuz, and a user space for it,
-                  /boot/initrd, which runs what the kernel's command line has
-                  as run="COMMAND" and powers off
+                  /boot/initrd, which loads what the kernel's command line has
+                  as modules=NAME,NAME (virtio_mmio, virtio_blk and others),
+                  runs what it has as run="COMMAND" and powers off
+  --guest-file PATH, --guest-program NAME
+                  as --file and --program, into that user space
   --env NAME=TEXT a variable for COMMAND; may be repeated
   --build-dir DIR take slat from there as it is (build/release, built first)
   --log FILE      keep the nested host's own console in FILE
@@ -37,7 +45,8 @@ permission, 124 the time was up twice, 125 the nested host died twice.
 HELP
 }
 
-memory=1024 seconds=300 log='' build_dir='' jobs=$(nproc) files=() variables=() linux_guest=no
+memory=1024 seconds=300 log='' build_dir='' jobs=$(nproc) linux_guest=no
+files=() programs=() guest_files=() guest_programs=() variables=()
 while (($# > 0)); do
   option=$1
   case $option in
@@ -48,12 +57,17 @@ while (($# > 0)); do
     set -- "${option%%=*}" "${option#*=}" "${@:2}"
     continue
     ;;
-  --memory | --seconds | --file | --env | --build-dir | --log | --jobs) (($# >= 2)) || usage_error "$option needs a value" ;;
+  --memory | --seconds | --file | --program | --guest-file | --guest-program | --env | --build-dir | --log | --jobs)
+    (($# >= 2)) || usage_error "$option needs a value"
+    ;;
   -*) usage_error "unknown option '$option'" ;;
   *) break ;;
   esac
   case $option in
   --file) files+=("$2") ;;
+  --program) programs+=("$2") ;;
+  --guest-file) guest_files+=("$2") ;;
+  --guest-program) guest_programs+=("$2") ;;
   --env) variables+=("$2") ;;
   --build-dir) build_dir=$2 ;;
   --log) log=$2 ;;
@@ -63,8 +77,10 @@ while (($# > 0)); do
 done
 (($# > 0)) || usage_error "no command to run"
 ((memory >= 256)) || usage_error "--memory $memory: the nested host needs 256 MiB"
-for file in "${files[@]}"; do
-  [[ -r $file ]] || usage_error "--file '$file': it cannot be read"
+[[ $linux_guest == yes || -z ${guest_files[*]}${guest_programs[*]} ]] ||
+  usage_error "--guest-file and --guest-program take --linux-guest"
+for file in "${files[@]}" "${guest_files[@]}"; do
+  [[ -r $file ]] || usage_error "'$file' cannot be read"
 done
 for variable in "${variables[@]}"; do
   [[ $variable =~ ^[A-Za-z_][A-Za-z_0-9]*= ]] || usage_error "--env '$variable': give NAME=TEXT"
@@ -81,87 +97,6 @@ trap 'exit 143' TERM
 
 cache=$slat_root/build/nested
 writable_directory "$cache"
-
-# fetch_kernel: the kernel and KVM's modules into $cache, once; sets $kernel.
-fetch_kernel() {
-  local name version sum deb
-  name=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
-  if [[ -z $name ]]; then # no package lists: what was fetched before does as well
-    kernel=$(find "$cache" -maxdepth 2 -name .complete -printf '%h\n' | sort -V | tail -n 1)
-    [[ -n $kernel ]] || die 69 "apt knows no linux-image-cloud-amd64: apt-get update, and mind that this takes Debian 12"
-    return
-  fi
-  version=$(apt-cache policy "$name" | awk '/Candidate:/ { print $2 }')
-  kernel=$cache/$name-${version//:/_}
-  [[ ! -e $kernel/.complete ]] || return 0 # downloaded and checked
-  step "kernel: downloading $name $version" >&2
-  sum=$(apt-cache show "$name=$version" | awk '/^SHA256:/ { print $2; exit }')
-  (cd "$work" && apt-get -q -o APT::Sandbox::User=root download "$name=$version" >/dev/null) ||
-    die 69 "apt-get download $name=$version failed (above): check the network and /etc/apt"
-  deb=$(find "$work" -name '*.deb')
-  [[ $(sha256sum <"$deb") == "$sum  -" ]] || die 69 "$name $version is not what its package list says: SHA-256 differs"
-  rm -rf "$kernel"
-  mkdir -p "$kernel"
-  dpkg-deb -x "$deb" "$work/kernel"
-  cp "$work"/kernel/boot/vmlinuz-* "$kernel/vmlinuz"
-  local module
-  for module in irqbypass kvm kvm-amd; do
-    find "$work/kernel/lib/modules" -name "$module.ko" -exec cp {} "$kernel" \;
-    [[ -s $kernel/$module.ko ]] || die 69 "$name $version has no $module.ko"
-  done
-  rm -rf "$work/kernel" "$deb"
-  touch "$kernel/.complete"
-}
-
-# take FILE: into the nested host's root, at the same place. Debug information stays here.
-take() {
-  local to=$work/root$1
-  [[ ! -e $to ]] || return 0
-  mkdir -p "$(dirname "$to")"
-  strip -g -o "$to" "$1" 2>/dev/null || cp -L "$1" "$to"
-}
-
-# take_program FILE: with the libraries that it is linked to.
-take_program() {
-  local library
-  take "$1"
-  while read -r library; do
-    take "$library"
-  done < <(ldd "$1" 2>/dev/null | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }')
-}
-
-quoted() { printf "'%s' " "${@//\'/\'\\\'\'}"; }
-
-# pack FOLDER FILE: an initial RAM file system.
-pack() { (cd "$1" && find . -print0 | cpio --null -o -H newc --quiet | gzip -1) >"$2"; }
-
-make_linux_guest() {
-  mkdir -p "$work"/guest/{bin,dev,proc,sys,tmp} "$work/root/boot"
-  cp /bin/busybox "$exit_port" "$work/guest/bin/"
-  install -m 755 "$slat_root/tools/nested/guest_init" "$work/guest/init"
-  pack "$work/guest" "$work/root/boot/initrd"
-  cp "$kernel/vmlinuz" "$work/root/boot/vmlinuz"
-}
-
-# make_root COMMAND...: the initial RAM file system.
-make_root() {
-  local program=$1
-  mkdir -p "$work"/root/{bin,dev,proc,sys,tmp}
-  take_program "$program"
-  cp /bin/busybox "$work/root/bin/busybox"
-  cp "$exit_port" "$work/root/bin/slat-nested-exit"
-  cp "$kernel"/*.ko "$work/root/"
-  install -m 755 "$slat_root/tools/nested/init" "$work/root/init"
-  [[ $linux_guest == no ]] || make_linux_guest
-  [[ ! -t 1 ]] || : >"$work/root/on-a-terminal"
-  local file
-  for file in "${files[@]}"; do take "$(realpath -s "$file")"; done
-  {
-    for file in "${variables[@]}"; do printf 'export %s=%s\n' "${file%%=*}" "$(quoted "${file#*=}")"; done
-    printf 'exec %s\n' "$(quoted "$@")"
-  } >"$work/root/job"
-  pack "$work/root" "$work/initrd.gz"
-}
 
 # boot_once: runs the job, whose output is the second serial port; returns its code, or 124, or 125.
 boot_once() {
@@ -180,22 +115,23 @@ boot_once() {
   return "$code"
 }
 
+needs_slat=no
+for name in "$1" "${programs[@]}" "${guest_programs[@]}"; do
+  if [[ $name == slat ]]; then needs_slat=yes; else executable "$name" >/dev/null; fi
+done
 if [[ -z $build_dir ]]; then
   build_dir=$slat_root/build/release
   targets=(slat_nested_exit)
-  [[ $1 != slat ]] || targets+=(slat)
+  [[ $needs_slat == no ]] || targets+=(slat)
   configure release >"$work/build.log" || { cat "$work/build.log" >&2 && exit 1; }
   build release "$jobs" "${targets[@]}" >"$work/build.log" || { cat "$work/build.log" >&2 && exit 1; }
 fi
 exit_port=$build_dir/tools/nested/slat-nested-exit
-program=$build_dir/tools/slat/slat
 [[ -x $exit_port ]] || die 69 "no $exit_port: build the target slat_nested_exit"
-[[ $1 == slat ]] || program=$(type -P -- "$1") || usage_error "no command '$1' on this machine"
-program=$(realpath "$program")
-shift
+[[ $needs_slat == no || -x $build_dir/tools/slat/slat ]] || die 69 "no $build_dir/tools/slat/slat: build the target slat"
 
 fetch_kernel
-make_root "$program" "$@"
+make_root "$@"
 for attempt in 1 2; do
   code=0
   boot_once || code=$?
