@@ -70,12 +70,18 @@ void add_registers(Lines& lines, const CrashRegisters& r) {
   segments("fs", r.fs, "gs", r.gs);
 }
 
+// In 64-bit code the base of CS does not count; elsewhere a linear address has 32 bits.
+std::uint64_t linear_rip(const CrashRegisters& r) {
+  return code_mode(r) == CodeMode::long64 ? r.rip : (r.cs.base + r.rip) & UINT32_MAX;
+}
+
 struct Code {
   std::vector<std::uint8_t> bytes;
   std::string stopped; // why there are no more; empty where all were read
 };
 
-Code read_code(const CrashRegisters& r, std::uint64_t linear, GuestMemory& memory) {
+Code read_code(const CrashRegisters& r, GuestMemory& memory) {
+  const std::uint64_t linear = linear_rip(r);
   Code code;
   code.bytes.resize(shown_instructions * longest_instruction);
   std::size_t have = 0;
@@ -138,10 +144,7 @@ std::string crash_report(std::string_view cause, const CrashRegisters& registers
   add_registers(lines, registers);
 
   const auto mode = code_mode(registers);
-  // In 64-bit code the base of CS does not count; elsewhere a linear address has 32 bits.
-  const std::uint64_t linear =
-      mode == CodeMode::long64 ? registers.rip : (registers.cs.base + registers.rip) & UINT32_MAX;
-  const auto code = read_code(registers, linear, memory);
+  const auto code = read_code(registers, memory);
   if (!code.bytes.empty()) {
     const auto shown = std::span(code.bytes).first(std::min(code.bytes.size(), shown_bytes));
     lines.add("code at rip: {:02x}", fmt::join(shown, " "));
@@ -151,6 +154,15 @@ std::string crash_report(std::string_view cause, const CrashRegisters& registers
     lines.add_wrapped("  " + code.stopped);
   }
   return lines.take();
+}
+
+std::string instruction_at(const CrashRegisters& registers, GuestMemory& memory) {
+  const auto code = read_code(registers, memory);
+  if (code.bytes.empty()) return code.stopped;
+  ZydisDisassembledInstruction instruction;
+  const auto status = ZydisDisassembleIntel(machine_mode(code_mode(registers)), registers.rip,
+                                            code.bytes.data(), code.bytes.size(), &instruction);
+  return ZYAN_SUCCESS(status) ? std::string(instruction.text) : "no valid instruction";
 }
 
 } // namespace slat::vmm

@@ -33,4 +33,7 @@ struct CrashRegisters {
 [[nodiscard]] std::string crash_report(std::string_view cause, const CrashRegisters& registers,
                                        GuestMemory& memory);
 
+/// The instruction at rip, disassembled; or why there is none to show. Any values and page tables are safe. May sleep.
+[[nodiscard]] std::string instruction_at(const CrashRegisters& registers, GuestMemory& memory);
+
 } // namespace slat::vmm

@@ -225,6 +225,17 @@ void Machine::request_stop() {
   for (const auto& vcpu : vcpus_) vcpu->request_stop();
 }
 
+void Machine::request_samples() {
+  for (const auto& vcpu : vcpus_) vcpu->request_sample();
+}
+
+std::vector<VcpuSample> Machine::samples() {
+  std::vector<VcpuSample> all;
+  for (const auto& vcpu : vcpus_)
+    if (vcpu->state() == VcpuState::running) all.push_back(vcpu->sample());
+  return all;
+}
+
 void Machine::vcpu_ended(unsigned, const VcpuEnd& vcpu_end) {
   bool stop = false;
   {

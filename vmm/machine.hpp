@@ -99,6 +99,12 @@ class Machine {
   /// GuestRam::migrate(), with the vCPUs kept out where they must be. As change_slot().
   Result<void> migrate(const GpaRange& range, std::uint64_t place);
 
+  /// Asks every vCPU that runs for a look at its registers, for which it leaves the guest a moment. Any thread; does not
+  /// wait.
+  void request_samples();
+  /// What has come of that since, of those that run. Any thread; does not wait.
+  [[nodiscard]] std::vector<VcpuSample> samples();
+
   /// Readable (poll) once the run has ended.
   [[nodiscard]] int ended_fd() const { return ended_fd_.get(); }
 

@@ -50,6 +50,28 @@ void VcpuThread::request_stop() {
   vcpu_->request_exit();
 }
 
+void VcpuThread::request_sample() {
+  {
+    mmu::MutexGuard guard(sample_mutex_);
+    registers_.reset();
+  }
+  sample_wanted_.store(true, std::memory_order_relaxed); // a flag; the mutex guards the rest
+  if (state() != VcpuState::running) return;
+  vcpu_->request_exit();
+}
+
+VcpuSample VcpuThread::sample() {
+  mmu::MutexGuard guard(sample_mutex_);
+  return {index_, exits_.load(std::memory_order_relaxed), registers_}; // a count
+}
+
+void VcpuThread::give_sample() {
+  sample_wanted_.store(false, std::memory_order_relaxed); // as in request_sample()
+  const CrashRegisters registers = vcpu_->registers();
+  mmu::MutexGuard guard(sample_mutex_);
+  registers_ = registers;
+}
+
 void VcpuThread::join() {
   if (thread_.joinable()) thread_.join();
 }
@@ -72,6 +94,11 @@ void VcpuThread::run() {
 }
 
 std::optional<VcpuEnd> VcpuThread::handle(const VcpuExit& exit) {
+  if (std::holds_alternative<kvm::Interrupted>(exit)) {
+    if (sample_wanted_.load(std::memory_order_relaxed)) give_sample(); // no more than a flag
+    return std::nullopt;
+  }
+  exits_.fetch_add(1, std::memory_order_relaxed); // a count
   if (const auto* out = std::get_if<kvm::IoOut>(&exit)) {
     ports_->write(out->port, out->size, out->data);
     return std::nullopt;
@@ -82,7 +109,6 @@ std::optional<VcpuEnd> VcpuThread::handle(const VcpuExit& exit) {
   }
   if (const auto* read = std::get_if<kvm::MmioRead>(&exit)) return mmio_read(*read);
   if (const auto* write = std::get_if<kvm::MmioWrite>(&exit)) return mmio_write(*write);
-  if (std::holds_alternative<kvm::Interrupted>(exit)) return std::nullopt;
   if (std::holds_alternative<kvm::Hlt>(exit)) return VcpuEnd{VcpuEnd::Reason::halted};
   if (std::holds_alternative<kvm::Shutdown>(exit))
     return crash("triple fault: an exception that the guest's IDT could not deliver");

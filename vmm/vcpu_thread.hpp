@@ -7,6 +7,7 @@
 // running -> ended and stopping -> ended are made by the vCPU's thread, the others by anybody.
 #pragma once
 
+#include "mmu/thread_safety.hpp"
 #include "vmm/error.hpp"
 #include "vmm/guest_ram.hpp"
 #include "vmm/mmio_bus.hpp"
@@ -36,6 +37,14 @@ struct VcpuEnd {
   std::string report = {}; // crashed: several lines
 };
 
+/// A look at a vCPU from outside.
+struct VcpuSample {
+  unsigned index = 0;
+  std::uint64_t exits = 0; // so far: accesses to devices, and what else slat has had to do for it
+  std::optional<CrashRegisters> registers =
+      {}; // none: it has not come out of the guest since it was asked
+};
+
 class VcpuThread {
  public:
   /// Called once on the vCPU's thread when it ends.
@@ -57,6 +66,11 @@ class VcpuThread {
   /// Sleeps until the thread has ended. For the owner, after request_stop() or the end.
   void join();
 
+  /// Asks for a look at the registers, for which the vCPU leaves the guest a moment. Any thread; does not wait.
+  void request_sample() SLAT_EXCLUDES(sample_mutex_);
+  /// What has come of the last request. Any thread; does not wait.
+  [[nodiscard]] VcpuSample sample() SLAT_EXCLUDES(sample_mutex_);
+
   [[nodiscard]] VcpuState state() const {
     return state_.load(std::memory_order_acquire);
   } // pairs with the changes
@@ -70,6 +84,7 @@ class VcpuThread {
   std::optional<VcpuEnd> mmio_read(const kvm::MmioRead& access);
   std::optional<VcpuEnd> mmio_write(const kvm::MmioWrite& access);
   [[nodiscard]] VcpuEnd crash(const std::string& cause);
+  void give_sample() SLAT_EXCLUDES(sample_mutex_);
 
   const unsigned index_;
   const std::unique_ptr<VcpuBackend> vcpu_;
@@ -80,6 +95,10 @@ class VcpuThread {
   const OnEnd on_end_;
   std::uint64_t read_only_before_ = 0; // of the vCPU's thread; see ReadOnlyRanges
   std::atomic<VcpuState> state_{VcpuState::created};
+  std::atomic<std::uint64_t> exits_{0};
+  std::atomic<bool> sample_wanted_{false}; // beside the mutex, so that an exit costs no lock
+  mmu::Mutex sample_mutex_;                // a leaf
+  std::optional<CrashRegisters> registers_ SLAT_GUARDED_BY(sample_mutex_);
   std::thread thread_;
 };
 

@@ -110,6 +110,15 @@ TEST_F(CrashReport, SaysWhereThereIsNoInstruction) {
   EXPECT_THAT(report(), HasSubstr("(no valid instruction)"));
 }
 
+TEST_F(CrashReport, GivesTheInstructionAtRipAlone) {
+  memory_.put(0x200000, std::array<std::uint8_t, 3>{0xeb, 0xfe, 0x90}); // jmp $; nop
+  EXPECT_EQ(instruction_at(registers_, memory_), "jmp 0x0000000000200000");
+  memory_.put(0x200000, std::array<std::uint8_t, 2>{0x06, 0x06}); // push es: not in 64-bit mode
+  EXPECT_EQ(instruction_at(registers_, memory_), "no valid instruction");
+  registers_.rip = 0xffff800000000000;
+  EXPECT_THAT(instruction_at(registers_, memory_), HasSubstr("is not present"));
+}
+
 TEST_F(CrashReport, CutsAnInstructionThatIsLongerThanALine) {
   // vfmaddsub213ps zmm17 {k1} {z}, zmm18, [r12+r13*8-0x12345678] {1to16}
   memory_.put(0x200000, std::array<std::uint8_t, 11>{0x62, 0x82, 0x6d, 0xd1, 0xa6, 0x8c, 0xec, 0x88,

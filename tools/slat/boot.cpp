@@ -7,10 +7,12 @@
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
 #include "slat/storm_option.hpp"
+#include "slat/watchdog.hpp"
 #include "vmm/storm.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <atomic>
 #include <fmt/format.h>
 #include <memory>
 #include <optional>
@@ -27,6 +29,42 @@ struct BootOptions {
   std::string initrd;
   std::string storm;
   vmm::StormOptions storm_options;
+  unsigned progress_timeout = 30; // seconds; 0: never
+};
+
+/// Tells the user, once, of a guest that makes no progress.
+class Attention {
+ public:
+  explicit Attention(unsigned seconds) : patience_(seconds) {}
+
+  /// The serial port's sink.
+  void print(std::span<const char> bytes) {
+    begun_.fetch_add(bytes.size(), std::memory_order_relaxed); // counts, both
+    write_stdout(bytes);
+    done_.fetch_add(bytes.size(), std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] std::chrono::milliseconds interval() const {
+    return patience_.count() == 0 ? std::chrono::seconds(1) : Watchdog::interval(patience_);
+  }
+
+  void tick(vmm::Machine& machine) {
+    if (patience_.count() == 0) return;
+    const std::uint64_t bytes = begun_.load(std::memory_order_relaxed); // a count
+    if (bytes != done_.load(std::memory_order_relaxed)) return; // standard output is what waits
+    const auto vcpus = machine.samples();
+    const auto notice = watchdog_.look(Watchdog::Clock::now(), bytes, vcpus);
+    if (notice != Watchdog::Notice::none)
+      fmt::print(stderr, "slat: {}\n",
+                 progress_notice(notice, patience_, vcpus, machine.is_pc(), machine.ram()));
+    machine.request_samples();
+  }
+
+ private:
+  const std::chrono::seconds patience_;
+  Watchdog watchdog_{Watchdog::Clock::now(), patience_};
+  std::atomic<std::uint64_t> begun_{0};
+  std::atomic<std::uint64_t> done_{0};
 };
 
 int exit_code_of(const RunResult& result) {
@@ -58,8 +96,9 @@ int boot(const BootOptions& options) {
   config->initrd = options.initrd;
   config->memory_slot = storm_slot_bytes(options.storm, config->memory);
   config->spare_memory = storm_spare_bytes(options.storm);
-  config->serial = write_stdout;
-  auto devices = options.devices.config(config->memory);
+  Attention attention(options.progress_timeout); // outlives the machine, which prints by it
+  config->serial = [&attention](std::span<const char> bytes) { attention.print(bytes); };
+  auto devices = options.devices.config(config->memory, config->serial);
   if (!devices) return report(devices.error());
   config->devices = std::move(*devices);
   config->notice = [](const std::string& line) { fmt::print(stderr, "slat: {}\n", line); };
@@ -78,8 +117,9 @@ int boot(const BootOptions& options) {
   std::optional<Console> console;
   if ((*machine)->is_pc()) console.emplace((*machine)->console());
   if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
-  auto result =
-      run_machine(**machine, std::chrono::seconds(1), [] {}, console ? &*console : nullptr);
+  auto result = run_machine(
+      **machine, attention.interval(), [&] { attention.tick(**machine); },
+      console ? &*console : nullptr);
   console.reset(); // what follows is for the terminal as it was
   if (!result) return report(result.error());
   const std::string storm_error = storm ? storm->finish() : std::string();
@@ -108,6 +148,12 @@ void add_boot(CLI::App& program, Command& run) {
   command->add_option("--cmdline", options->command_line, "Command line for the guest")
       ->type_name("TEXT");
   options->devices.add_to(*command);
+  command
+      ->add_option("--progress-timeout", options->progress_timeout,
+                   "Say so when the guest has made no progress for this long; 0: never")
+      ->capture_default_str()
+      ->check(CLI::Range(0u, 86400u))
+      ->type_name("SECONDS");
   add_storm_options(*command, options->storm, options->storm_options);
   options->machine.add_to(*command);
   command->footer(exit_code_help);

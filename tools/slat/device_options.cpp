@@ -1,6 +1,5 @@
 #include "slat/device_options.hpp"
 
-#include "slat/run.hpp"
 #include "vmm/layout.hpp"
 #include "vmm/printable.hpp"
 #include "vmm/virtio/block.hpp"
@@ -110,7 +109,8 @@ void DeviceOptions::add_to(CLI::App& command) {
       ->check(CLI::IsMember({"serial", "virtio"}));
 }
 
-vmm::Result<vmm::virtio::DevicesConfig> DeviceOptions::config(std::uint64_t memory) const {
+vmm::Result<vmm::virtio::DevicesConfig>
+DeviceOptions::config(std::uint64_t memory, const vmm::virtio::VirtioConsole::Sink& print) const {
   vmm::virtio::DevicesConfig config;
   for (const std::string& text : disks) {
     auto disk = parse_disk(text);
@@ -123,7 +123,7 @@ vmm::Result<vmm::virtio::DevicesConfig> DeviceOptions::config(std::uint64_t memo
     config.balloon = *parsed;
   }
   config.entropy = rng;
-  if (console == "virtio") config.console = write_stdout;
+  if (console == "virtio") config.console = print;
   return config;
 }
 

@@ -20,8 +20,9 @@ struct DeviceOptions {
 
   /// Adds them to a command.
   void add_to(CLI::App& command);
-  /// `memory`: the guest's RAM in bytes. Errors: invalid_argument.
-  [[nodiscard]] vmm::Result<vmm::virtio::DevicesConfig> config(std::uint64_t memory) const;
+  /// `memory`: the guest's RAM in bytes; `print`: takes what a virtio console prints. Errors: invalid_argument.
+  [[nodiscard]] vmm::Result<vmm::virtio::DevicesConfig>
+  config(std::uint64_t memory, const vmm::virtio::VirtioConsole::Sink& print) const;
 };
 
 } // namespace slat::tool
