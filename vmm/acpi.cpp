@@ -20,7 +20,7 @@ constexpr std::uint32_t acpi_local_apic_address = 0xfee00000;
 constexpr unsigned io_apic_pins = 24;            // of KVM's
 constexpr unsigned acpi_max_cpus = 255;          // 255 as a local APIC id means all of them
 constexpr std::size_t acpi_max_devices = 0x1000; // V000 to VFFF
-constexpr std::uint64_t acpi_tables_room = high_ram_start - acpi_tables_address;
+constexpr std::uint64_t acpi_tables_room = acpi_tables_end - acpi_tables_address;
 static_assert(acpi_tables_address >= low_ram_end,
               "the tables must be in the reserved part of guest memory");
 
@@ -170,8 +170,8 @@ tl::unexpected<Error> acpi_too_large(std::size_t devices) {
   return fail(
       Errc::invalid_argument, 0,
       fmt::format(
-          "ACPI tables of {} virtio devices do not fit between {:#x} and 1 MiB; use fewer devices",
-          devices, acpi_tables_address));
+          "ACPI tables of {} virtio devices do not fit between {:#x} and {:#x}; use fewer devices",
+          devices, acpi_tables_address, acpi_tables_end));
 }
 
 Result<void> check_platform(const AcpiPlatform& platform) {

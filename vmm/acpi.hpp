@@ -10,8 +10,10 @@
 
 namespace slat::vmm {
 
-/// Where the tables begin, the RSDP first; they end below high_ram_start. A guest that is not told finds them here too.
+/// Where the tables begin, the RSDP first. A guest that is not told finds them here too.
 inline constexpr Gpa acpi_tables_address = 0xe0000;
+inline constexpr Gpa acpi_tables_end =
+    0xffff0; // at the most; the reset vector follows (power_control.hpp)
 
 // Registers of one byte, in I/O space.
 /// Bits 2 to 4: sleep type; bit 5: sleep now.

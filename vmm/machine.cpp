@@ -149,6 +149,7 @@ Result<void> Machine::load_linux(const LinuxImage& kernel) {
   if (auto ok = devices_->attach(mmio_); !ok) return ok;
   auto tables = write_acpi_tables(*ram_, {.cpus = config_.cpus, .virtio = devices_->places()});
   if (!tables) return forward(tables);
+  if (auto ok = PowerControl::write_reset_vector(*ram_); !ok) return ok;
   if (auto ok = write_boot_params(*ram_, {.command_line = config_.command_line,
                                           .initrd = initrd,
                                           .acpi_rsdp = *tables,

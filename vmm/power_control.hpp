@@ -1,7 +1,8 @@
-// The ports by which a PC guest turns itself off, those of the ACPI tables (acpi.hpp), or asks for a reset, the keyboard
-// controller's line.
+// The ways by which a PC guest turns itself off, the ports of the ACPI tables (acpi.hpp), or asks for a reset, the keyboard
+// controller's line and the reset vector.
 #pragma once
 
+#include "vmm/guest_memory.hpp"
 #include "vmm/port_bus.hpp"
 
 #include <cstdint>
@@ -21,6 +22,10 @@ class PowerControl final {
 
   /// Claims the ports. Errors: those of PortBus::attach().
   Result<void> attach(PortBus& ports);
+
+  /// At the real-mode reset vector, code that asks for a reset in place of a firmware's. Linux jumps there to restart a
+  /// hardware-reduced platform without EFI. Errors: those of GuestMemory::write().
+  static Result<void> write_reset_vector(GuestMemory& memory);
 
  private:
   class Port final : public PortDevice {

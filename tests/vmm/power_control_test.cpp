@@ -1,7 +1,10 @@
 #include "vmm/power_control.hpp"
 
+#include "fake_guest_memory.hpp"
 #include "vmm/acpi.hpp"
+#include "vmm/layout.hpp"
 
+#include <array>
 #include <gtest/gtest.h>
 #include <vector>
 
@@ -54,9 +57,17 @@ TEST_F(PowerControlTest, RegistersAreBytes) {
   EXPECT_TRUE(requests_.empty());
 }
 
-TEST_F(PowerControlTest, NothingHasWokenTheGuestAndThereIsNoKeyboard) {
+TEST_F(PowerControlTest, NothingHasWokenTheGuestAndTheKeyboardControllerTakesACommand) {
   EXPECT_EQ(in(acpi_sleep_status_port), 0U);
-  EXPECT_EQ(in(0x64), 0xffU);
+  EXPECT_EQ(in(0x64), 0U);
+}
+
+TEST_F(PowerControlTest, TheResetVectorPulsesTheResetLine) {
+  FakeGuestMemory memory(2 * mib);
+  ASSERT_TRUE(PowerControl::write_reset_vector(memory));
+  std::array<std::uint8_t, 4> code{};
+  ASSERT_TRUE(memory.read(0xffff0, std::as_writable_bytes(std::span(code))));
+  EXPECT_EQ(code, (std::array<std::uint8_t, 4>{0xb0, 0xfe, 0xe6, 0x64})) << "mov al; out 0x64, al";
 }
 
 } // namespace
