@@ -33,13 +33,18 @@ spin                 cmd:spin
 util-linux           cmd:setarch
 '
 
-# The nested host (nested/run.sh).
+# The nested host (nested/run.sh), and what its tests take along.
 slat_nested_packages='
 qemu-system-x86      cmd:qemu-system-x86_64
 busybox-static       cmd:busybox
 cpio                 cmd:cpio
 binutils             cmd:strip
 '
+
+slat_nested_test_packages="$slat_nested_packages
+memtester            cmd:memtester
+stress-ng            cmd:stress-ng
+"
 
 slat_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 slat_program=$(basename "$0")
