@@ -53,12 +53,18 @@ TEST(StressSoft, PassesUnderAZapStormWithoutKvm) {
 }
 
 TEST(StressSoft, PassesUnderAllStormsAtOnceWithHugeLeaves) {
-  const Ended ended = run_slat(soft_stress({"--seconds", "3", "--storm", "all", "--storm-rate",
-                                            "2000", "--fault-around", "512", "--stats", "json"}));
-  EXPECT_EQ(ended.exit_code, 0) << ended.err;
-  const auto stats = nlohmann::json::parse(ended.out, nullptr, false);
-  ASSERT_TRUE(stats.is_object()) << ended.out;
-  EXPECT_EQ(stats.value("mismatch_count", 1), 0);
+  nlohmann::json stats;
+  // Longer where a slow host has not come round to what was discarded.
+  for (const char* const seconds : {"3", "12", "48"}) {
+    const Ended ended =
+        run_slat(soft_stress({"--seconds", seconds, "--storm", "all", "--storm-rate", "2000",
+                              "--fault-around", "512", "--stats", "json"}));
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    stats = nlohmann::json::parse(ended.out, nullptr, false);
+    ASSERT_TRUE(stats.is_object()) << ended.out;
+    EXPECT_EQ(stats.value("mismatch_count", 1), 0);
+    if (stats.value("discarded_page_read_count", 0) > 0) break;
+  }
   for (const char* kind :
        {"zap", "pageout", "cold", "reclaim", "discard", "notifier", "dirty", "split", "collapse"})
     EXPECT_GT(stats["storm_ranges"].value(kind, 0), 0) << kind;

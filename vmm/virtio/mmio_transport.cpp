@@ -265,17 +265,18 @@ void MmioTransport::run(unsigned index) {
       worker.notified = false;
       worker.busy = true;
     }
-    if (auto ok = serve_once(index); !ok) break_device(ok.error().message);
+    serve_once(index);
   }
 }
 
-Result<void> MmioTransport::serve_once(unsigned index) {
+void MmioTransport::serve_once(unsigned index) {
   Worker& worker = *workers_[index];
   mmu::MutexGuard guard(worker.serving);
   const std::uint32_t now = status_.load(std::memory_order_acquire); // pairs with write_status()
-  if ((now & status_driver_ok) == 0 || (now & status_needs_reset) != 0 || !worker.queue) return {};
-  if (auto ok = device_->process(index, *worker.queue, *ram_); !ok) return ok;
-  return signal(*worker.queue, *this);
+  if ((now & status_driver_ok) == 0 || (now & status_needs_reset) != 0 || !worker.queue) return;
+  auto ok = device_->process(index, *worker.queue, *ram_);
+  if (ok) ok = signal(*worker.queue, *this);
+  if (!ok) break_device(ok.error().message); // under the lock: a reset comes before it or after it
 }
 
 void MmioTransport::kick(unsigned queue) {

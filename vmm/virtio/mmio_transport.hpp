@@ -73,7 +73,7 @@ class MmioTransport final : public MmioDevice, private DeviceHost {
   void activate() SLAT_REQUIRES(registers_);
   void reset() SLAT_REQUIRES(registers_);
   void run(unsigned index);
-  Result<void> serve_once(unsigned index);
+  void serve_once(unsigned index);
   void set_interrupt(std::uint32_t cause);
   void break_device(const std::string& why);
 
