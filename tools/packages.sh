@@ -19,6 +19,7 @@ nlohmann-json3-dev   nlohmann/json.hpp
 libzydis-dev         Zydis/Zydis.h
 libzycore-dev        Zycore/Types.h
 libzstd-dev          zstd.h
+libseccomp-dev       seccomp.h
 libgtest-dev         gtest/gtest.h
 libgmock-dev         gmock/gmock.h
 libbenchmark-dev     benchmark/benchmark.h

@@ -6,6 +6,7 @@
 #include "vmm/boot_tables.hpp"
 #include "vmm/fault_service.hpp"
 #include "vmm/guest_ram.hpp"
+#include "vmm/seccomp.hpp"
 #include "vmm/soft_memory.hpp"
 #include "vmm/vcpu_backend.hpp"
 
@@ -26,6 +27,7 @@ struct AcceleratorOptions {
   unsigned cpus = 1;
   unsigned fault_threads = 0; // KVM; 0: one for two vCPUs, at least one
   std::uint32_t fault_around = 16;
+  SeccompMode seccomp = SeccompMode::off; // of the fault threads; prepare_sandbox() first
 };
 
 /// In this order: open, create guest RAM with guard(), attach_memory(), create_vcpu() for each, run; then, when all vCPU

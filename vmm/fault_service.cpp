@@ -42,14 +42,12 @@ Result<std::unique_ptr<FaultService>> FaultService::start(GuestRam& ram, kvm::Us
                     std::strerror(errno)));
   for (unsigned i = 0; i < options.threads; ++i) {
     try {
-      service->threads_.emplace_back([service = service.get()] { service->run_guarded(); });
+      service->threads_.emplace_back([service = service.get(), i] { service->run_guarded(i); });
     } catch (const std::system_error& error) { // std::thread's only way to say no
       return fail(Errc::host_limit, error.code().value(),
                   fmt::format("cannot start fault thread {} of {}: {} (use fewer --fault-threads)",
                               i + 1, options.threads, error.code().message()));
     }
-    pthread_setname_np(service->threads_.back().native_handle(),
-                       fmt::format("slat-fault-{}", i).c_str());
   }
   return service;
 }
@@ -61,8 +59,13 @@ FaultService::~FaultService() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-void FaultService::run_guarded() {
+void FaultService::run_guarded(unsigned index) {
   try {
+    pthread_setname_np(pthread_self(), fmt::format("slat-fault-{}", index).c_str());
+    if (auto ok = enter_sandbox(ThreadKind::fault_service, options_.seccomp); !ok) {
+      give_up(ok.error().message);
+      return;
+    }
     run();
   } catch (const std::exception& error) { // out of memory, say: the guest ends, not the process
     give_up(std::string("a fault thread has ended: ") + error.what());

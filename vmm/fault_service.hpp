@@ -7,6 +7,7 @@
 #include "vmm/error.hpp"
 #include "vmm/fault_around.hpp"
 #include "vmm/guest_ram.hpp"
+#include "vmm/seccomp.hpp"
 #include "vmm/uffd_mmu.hpp"
 
 #include <atomic>
@@ -26,7 +27,8 @@ class FaultService {
 
   struct Options {
     unsigned threads = 1;
-    std::uint32_t around = 16; // pages; see FaultAround
+    std::uint32_t around = 16;              // pages; see FaultAround
+    SeccompMode seccomp = SeccompMode::off; // prepare_sandbox() first
   };
 
   /// Starts the threads. All three references outlive it. Errors: host_failed, host_limit.
@@ -54,7 +56,7 @@ class FaultService {
 
  private:
   FaultService(GuestRam& ram, kvm::Userfaultfd& uffd, const Options& options, OnFailure on_failure);
-  void run_guarded();
+  void run_guarded(unsigned index);
   /// This thread ends, and with it the run.
   void give_up(const std::string& why);
   void run();

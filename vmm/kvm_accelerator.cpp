@@ -47,7 +47,9 @@ class KvmAccelerator final : public Accelerator {
     const unsigned threads =
         options_.fault_threads != 0 ? options_.fault_threads : std::max(1u, options_.cpus / 2);
     auto service = FaultService::start(
-        ram, uffd_, {.threads = threads, .around = options_.fault_around}, std::move(on_failure));
+        ram, uffd_,
+        {.threads = threads, .around = options_.fault_around, .seccomp = options_.seccomp},
+        std::move(on_failure));
     if (!service) return forward(service);
     service_ = std::move(*service);
     for (std::size_t i = 0; i < ram.regions().size(); ++i)

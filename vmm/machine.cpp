@@ -48,11 +48,13 @@ Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config) {
 Result<void> Machine::open_host() {
   if (auto ok = check_command_line(config_.command_line); !ok) return ok;
   if (auto ok = check_ram_size(config_.memory); !ok) return ok;
+  if (auto ok = prepare_sandbox(config_.seccomp); !ok) return ok;
   auto accelerator = open_accelerator(config_.accel,
                                       {.kvm_device = config_.kvm_device,
                                        .cpus = config_.cpus,
                                        .fault_threads = config_.fault_threads,
-                                       .fault_around = config_.fault_around},
+                                       .fault_around = config_.fault_around,
+                                       .seccomp = config_.seccomp},
                                       accelerator_note_);
   if (!accelerator) return forward(accelerator);
   accelerator_ = std::move(*accelerator);
@@ -184,7 +186,7 @@ Result<void> Machine::make_vcpus() {
     auto vcpu = accelerator_->create_vcpu(i, entry);
     if (!vcpu) return forward(vcpu);
     vcpus_.push_back(std::make_unique<VcpuThread>(
-        i, std::move(*vcpu), gate_, *ram_, ports_, mmio_,
+        i, std::move(*vcpu), gate_, *ram_, ports_, mmio_, config_.seccomp,
         [this](unsigned index, const VcpuEnd& end) { vcpu_ended(index, end); }));
   }
   built_.store(true, std::memory_order_release); // pairs with whoever fails from another thread

@@ -15,6 +15,7 @@
 #include "vmm/linux_image.hpp"
 #include "vmm/port_bus.hpp"
 #include "vmm/power_control.hpp"
+#include "vmm/seccomp.hpp"
 #include "vmm/serial.hpp"
 #include "vmm/vcpu_thread.hpp"
 #include "vmm/virtio/devices.hpp"
@@ -54,6 +55,8 @@ struct MachineConfig {
   Accel accel = Accel::automatic;
   std::string kvm_device = "/dev/kvm";
   mmu::VmaLockDesign vma_lock = mmu::VmaLockDesign::vma_refcount;
+  SeccompMode seccomp =
+      SeccompMode::on; // of the threads that the machine starts; who creates it enters by itself
 };
 
 /// How a run ended.

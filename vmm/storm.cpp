@@ -70,7 +70,6 @@ Storm::Storm(Machine& machine, const StormOptions& options)
   SLAT_CHECK(options_.given_up != nullptr || !has(StormKind::discard),
              "a storm of discards without pages that are given up");
   thread_ = std::thread([this] { run(); });
-  pthread_setname_np(thread_.native_handle(), "slat-storm");
 }
 
 Storm::~Storm() {
@@ -90,6 +89,12 @@ const std::string& Storm::finish() {
 }
 
 void Storm::run() {
+  // By itself: the name of another thread is a file, which its creator may not open by then.
+  pthread_setname_np(pthread_self(), "slat-storm");
+  if (auto ok = enter_sandbox(ThreadKind::storm, machine_->config().seccomp); !ok) {
+    error_ = ok.error().message;
+    return;
+  }
   using Clock = std::chrono::steady_clock;
   std::mt19937_64 random(options_.seed);
   const auto period = std::chrono::nanoseconds(1'000'000'000 / std::max(1u, options_.rate));

@@ -10,9 +10,10 @@
 namespace slat::vmm {
 
 VcpuThread::VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, VcpuGate& gate,
-                       GuestRam& ram, PortBus& ports, const MmioBus& mmio, OnEnd on_end)
+                       GuestRam& ram, PortBus& ports, const MmioBus& mmio, SeccompMode seccomp,
+                       OnEnd on_end)
     : index_(index), vcpu_(std::move(vcpu)), gate_(&gate), ram_(&ram), ports_(&ports), mmio_(&mmio),
-      on_end_(std::move(on_end)) {}
+      seccomp_(seccomp), on_end_(std::move(on_end)) {}
 
 VcpuThread::~VcpuThread() {
   request_stop();
@@ -78,6 +79,16 @@ void VcpuThread::join() {
 
 void VcpuThread::run() {
   pthread_setname_np(pthread_self(), fmt::format("slat-vcpu-{}", index_).c_str());
+  VcpuEnd end;
+  if (auto ok = enter_sandbox(ThreadKind::vcpu, seccomp_); !ok)
+    end = {VcpuEnd::Reason::crashed, ok.error().message + '\n'};
+  else
+    end = run_guest();
+  state_.store(VcpuState::ended, std::memory_order_release); // pairs with state()
+  on_end_(index_, end);
+}
+
+VcpuEnd VcpuThread::run_guest() {
   vcpu_->attach();
   std::optional<VcpuEnd> end;
   while (!end) {
@@ -89,8 +100,7 @@ void VcpuThread::run() {
     if (!end && state() == VcpuState::stopping) end = VcpuEnd{};
   }
   vcpu_->detach();
-  state_.store(VcpuState::ended, std::memory_order_release); // pairs with state()
-  on_end_(index_, *end);
+  return *end;
 }
 
 std::optional<VcpuEnd> VcpuThread::handle(const VcpuExit& exit) {

@@ -12,6 +12,7 @@
 #include "vmm/guest_ram.hpp"
 #include "vmm/mmio_bus.hpp"
 #include "vmm/port_bus.hpp"
+#include "vmm/seccomp.hpp"
 #include "vmm/vcpu_backend.hpp"
 #include "vmm/vcpu_gate.hpp"
 
@@ -50,9 +51,9 @@ class VcpuThread {
   /// Called once on the vCPU's thread when it ends.
   using OnEnd = std::function<void(unsigned index, const VcpuEnd& end)>;
 
-  /// `gate`, `ram`, `ports` and `mmio` outlive it.
+  /// `gate`, `ram`, `ports` and `mmio` outlive it. `seccomp`: of its thread; prepare_sandbox() first.
   VcpuThread(unsigned index, std::unique_ptr<VcpuBackend> vcpu, VcpuGate& gate, GuestRam& ram,
-             PortBus& ports, const MmioBus& mmio, OnEnd on_end);
+             PortBus& ports, const MmioBus& mmio, SeccompMode seccomp, OnEnd on_end);
   /// Stops and joins.
   ~VcpuThread();
   VcpuThread(const VcpuThread&) = delete;
@@ -79,6 +80,8 @@ class VcpuThread {
 
  private:
   void run();
+  /// Enters the guest until there is an end.
+  [[nodiscard]] VcpuEnd run_guest();
   /// What to do after an exit: nothing, or end.
   std::optional<VcpuEnd> handle(const VcpuExit& exit);
   std::optional<VcpuEnd> mmio_read(const kvm::MmioRead& access);
@@ -92,6 +95,7 @@ class VcpuThread {
   GuestRam* ram_;
   PortBus* ports_;
   const MmioBus* mmio_;
+  const SeccompMode seccomp_;
   const OnEnd on_end_;
   std::uint64_t read_only_before_ = 0; // of the vCPU's thread; see ReadOnlyRanges
   std::atomic<VcpuState> state_{VcpuState::created};

@@ -8,6 +8,7 @@ find_package(nlohmann_json 3 REQUIRED)
 find_package(zydis REQUIRED)
 pkg_check_modules(urcu_bp REQUIRED IMPORTED_TARGET liburcu-bp)
 pkg_check_modules(zstd REQUIRED IMPORTED_TARGET libzstd>=1.4)
+pkg_check_modules(seccomp REQUIRED IMPORTED_TARGET libseccomp>=2.5) # at build time alone: vmm/CMakeLists.txt
 if(SLAT_MIMALLOC)
   find_package(mimalloc 2.0 REQUIRED)
 endif()

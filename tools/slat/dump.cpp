@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <memory>
@@ -110,6 +111,7 @@ int dump_stage2(const DumpOptions& options) {
   config->serial = [](std::span<const char> bytes) {
     std::fwrite(bytes.data(), 1, bytes.size(), stderr);
   };
+  tzset(); // gmtime() reads the time zone's file the first time, also for UTC
   PictureFile picture(options.picture);
   if (!options.picture.empty())
     if (auto ok = picture.open(); !ok) return report(ok.error());

@@ -20,6 +20,7 @@ enum ExitCode : int {
   exit_host_limit = 75,
   exit_no_permission = 77,
   exit_interrupted = 130, // 128 + SIGINT; 143 for SIGTERM
+  // 159: vmm::exit_forbidden_call
 };
 
 [[nodiscard]] inline int exit_code_of(vmm::Errc code) {
@@ -63,6 +64,7 @@ inline constexpr const char* exit_code_help = R"(Exit codes:
   77       no permission
   130, 143 interrupted by SIGINT (Ctrl-C) or SIGTERM
   141      nobody reads standard output any more (SIGPIPE)
+  159      a thread made a system call that its seccomp filter refuses (SIGSYS)
 )";
 
 } // namespace slat::tool

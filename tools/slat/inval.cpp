@@ -27,6 +27,7 @@ struct Options {
   std::string accel = "both";
   std::string vma_lock = "all";
   std::string kvm_device = "/dev/kvm";
+  std::string seccomp = "on";
   std::string memory = "64M";
   unsigned cpus = 2;
   double seconds = 1;
@@ -135,7 +136,8 @@ int run_tests(const Options& options) {
                                .cpus = options.cpus,
                                .seed = options.seed + round,
                                .seconds = options.seconds,
-                               .kvm_device = options.kvm_device};
+                               .kvm_device = options.kvm_device,
+                               .seccomp = seccomp_mode(options.seccomp)};
           context.prefix = fmt::format("{}/{} {} {} {}: ", ++number_of_run, count, test->name,
                                        name_of(accel), mmu::to_string(design));
           const auto start = std::chrono::steady_clock::now();
@@ -211,6 +213,7 @@ void add_inval(CLI::App& program, Command& run) {
       ->check(CLI::Range(0.1, 86400.0));
   command->add_option("--kvm-device", o.kvm_device, "Path of the KVM device")
       ->capture_default_str();
+  add_seccomp_option(*command, o.seccomp);
   command->add_flag("--json", o.json, "One JSON object");
   command->footer(exit_code_help);
   command->callback([options, &run] { run = [options] { return run_tests(*options); }; });

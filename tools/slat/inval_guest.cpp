@@ -55,7 +55,8 @@ InvalGuest::make(const InvalCell& cell, const std::string& command_line, std::ui
        .fault_around = fault_around,
        .accel = cell.accel,
        .kvm_device = cell.kvm_device,
-       .vma_lock = cell.vma_lock});
+       .vma_lock = cell.vma_lock,
+       .seccomp = cell.seccomp});
   if (!machine) return vmm::forward(machine);
   guest->machine_ = std::move(*machine);
   return guest;

@@ -50,8 +50,26 @@ void MachineOptions::add_to(CLI::App& command) {
   command.add_option("--vma-lock", vma_lock, "How faults and changes of the memory map keep apart")
       ->capture_default_str()
       ->check(CLI::IsMember({"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}));
+  add_seccomp_option(command, seccomp);
   command.add_option("--stats", stats, "Print statistics at the end; json is one line")
       ->check(CLI::IsMember({"text", "json"}));
+}
+
+void add_seccomp_option(CLI::App& command, std::string& mode) {
+  command
+      .add_option(
+          "--seccomp", mode,
+          vmm::seccomp_in_this_build
+              ? "Confine each thread to the system calls that it needs; log: let the others "
+                "pass, and have the kernel log them"
+              : "No effect in this build: sanitizers make system calls of their own")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"on", "off", "log"}));
+}
+
+vmm::SeccompMode seccomp_mode(const std::string& mode) {
+  if (mode == "off") return vmm::SeccompMode::off;
+  return mode == "log" ? vmm::SeccompMode::log : vmm::SeccompMode::on;
 }
 
 vmm::Result<std::uint64_t> MachineOptions::memory_bytes() const {
@@ -89,6 +107,7 @@ vmm::Result<vmm::MachineConfig> MachineOptions::config() const {
   config.accel = accel == "kvm"    ? vmm::Accel::kvm
                  : accel == "soft" ? vmm::Accel::soft
                                    : vmm::Accel::automatic;
+  config.seccomp = seccomp_mode(seccomp);
   config.vma_lock = mmu::vma_lock_design(vma_lock).value_or(config.vma_lock);
   return config;
 }

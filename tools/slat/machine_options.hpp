@@ -22,6 +22,7 @@ struct MachineOptions {
   std::uint32_t fault_around = 16;
   std::string kvm_device = "/dev/kvm";
   std::string vma_lock = "vma-refcount";
+  std::string seccomp = "on";
   std::string stats;
 
   /// Adds them to a command.
@@ -32,6 +33,12 @@ struct MachineOptions {
   [[nodiscard]] vmm::Result<vmm::MachineConfig> config() const;
   [[nodiscard]] StatsFormat stats_format() const;
 };
+
+/// The option --seccomp, for commands without the others too.
+void add_seccomp_option(CLI::App& command, std::string& mode);
+
+/// "on", "off" or "log".
+[[nodiscard]] vmm::SeccompMode seccomp_mode(const std::string& mode);
 
 /// Machine::create(), which says so if it takes another accelerator than hoped for.
 vmm::Result<std::unique_ptr<vmm::Machine>> make_machine(vmm::MachineConfig config);

@@ -2,6 +2,7 @@
 
 #include "slat/console.hpp"
 #include "slat/exit_codes.hpp"
+#include "slat/stats.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -52,7 +53,11 @@ vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseco
         vmm::Errc::host_limit, errno,
         fmt::format("cannot create a signalfd: {}; raise the limit on open files (ulimit -n)",
                     std::strerror(errno)));
+  prepare_stats();
   if (auto ok = machine.start(); !ok) return vmm::forward(ok);
+  // Last, for what it has started would have its filter too; the guest runs already.
+  if (auto ok = vmm::enter_sandbox(vmm::ThreadKind::main, machine.config().seccomp); !ok)
+    return vmm::forward(ok);
   RunResult result;
   for (;;) {
     pollfd fds[] = {{signals.get(), POLLIN, 0},

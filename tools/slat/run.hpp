@@ -24,8 +24,9 @@ struct RunResult {
       signal; // SIGINT or SIGTERM, if that ended it; SIGINT for the console's own key too
 };
 
-/// Starts the machine and sleeps until it has ended, or a signal came and all vCPUs have stopped. `tick` is called about
-/// every `interval` meanwhile, on this thread. `console`, if there is one, is pumped. Errors: host_limit.
+/// Starts the machine, confines this thread for good (vmm/seccomp.hpp), and sleeps until it has ended, or a signal came and all vCPUs have stopped. `tick` is called about
+/// every `interval` meanwhile, on this thread. `console`, if there is one, is pumped. Once in a process, unless filters are off.
+/// Errors: host_limit, host_failed.
 vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,
                                    const std::function<void()>& tick, Console* console = nullptr);
 

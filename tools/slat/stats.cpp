@@ -1,9 +1,16 @@
 #include "slat/stats.hpp"
 
+#include "kvm/fd.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <fcntl.h>
 #include <fmt/format.h>
-#include <fstream>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace slat::tool {
 
@@ -15,6 +22,12 @@ nlohmann::ordered_json summary(const mmu::Histogram& latency) {
           {"p999", latency.percentile(0.999)}, {"max", latency.percentile(1.0)}};
 }
 
+/// Read anew by each pread(). Open for as long as the process lives.
+int status_fd() {
+  static const kvm::Fd fd(open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+  return fd.get();
+}
+
 } // namespace
 
 void print_stats(vmm::Machine& machine, StatsFormat format) {
@@ -23,14 +36,21 @@ void print_stats(vmm::Machine& machine, StatsFormat format) {
   fmt::print("{}", format == StatsFormat::json ? stats.dump() + "\n" : stats_text(stats));
 }
 
+void prepare_stats() {
+  (void)status_fd();
+}
+
 std::uint64_t vmm_resident_bytes() {
-  std::ifstream status("/proc/self/status");
-  std::string word;
+  std::array<char, 4096> buffer{}; // it has some 1500 bytes
+  const ssize_t length = pread(status_fd(), buffer.data(), buffer.size(), 0);
+  const std::string_view text(buffer.data(), length > 0 ? std::size_t(length) : 0);
   std::uint64_t kib = 0;
-  while (status >> word) {
-    if (word != "RssAnon:" && word != "RssFile:") continue;
+  for (const std::string_view field : {"\nRssAnon:", "\nRssFile:"}) {
+    std::size_t at = text.find(field);
+    if (at == std::string_view::npos) continue;
+    at = std::min(text.find_first_not_of(" \t", at + field.size()), text.size());
     std::uint64_t value = 0;
-    status >> value;
+    std::from_chars(text.data() + at, text.data() + text.size(), value);
     kib += value;
   }
   return kib * 1024;

@@ -20,6 +20,9 @@ enum class StatsFormat { none, text, json };
 /// What the format asks for, to standard output.
 void print_stats(vmm::Machine& machine, StatsFormat format);
 
+/// Opens what vmm_resident_bytes() reads, for threads that may open nothing later.
+void prepare_stats();
+
 /// Memory of this process that is not guest RAM: anonymous and file pages in core, in bytes (RssAnon + RssFile).
 [[nodiscard]] std::uint64_t vmm_resident_bytes();
 
