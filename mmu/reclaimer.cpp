@@ -59,8 +59,11 @@ void Reclaimer::start() {
   return; // as if no thread were to be had: whoever calls barrier() runs what is queued
 #endif
   try {
-    thread_ = std::thread([this] { run(); });
-    pthread_setname_np(thread_.native_handle(), "slat-reclaim");
+    thread_ = std::thread([this] {
+      // By itself: another thread's name is a file, and whoever calls may be barred from opening one.
+      pthread_setname_np(pthread_self(), "slat-reclaim");
+      run();
+    });
   } catch (const std::exception&) { // bad_alloc or system_error: nothing is lost, see call()
   }
 }

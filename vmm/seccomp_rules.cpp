@@ -77,19 +77,7 @@ void add_guest_memory(Rules& rules) {
   rules.allow(SYS_ioctl, 1, {UFFDIO_CONTINUE, UFFDIO_WAKE, UFFDIO_WRITEPROTECT});
 }
 
-/// Who changes the memory map behind a running guest: views move, slots are exchanged.
-void add_memory_map(Rules& rules) {
-  add_guest_memory(rules);
-  rules.allow({SYS_mlock2, SYS_munlock});
-  rules.allow(SYS_ioctl, 1,
-              {UFFDIO_REGISTER, UFFDIO_UNREGISTER, KVM_SET_USER_MEMORY_REGION, KVM_GET_DIRTY_LOG});
-}
-
-void add_interrupt_line(Rules& rules) {
-  rules.allow(SYS_ioctl, 1, {KVM_IRQ_LINE});
-}
-
-/// Starts threads, which enter filters of their own.
+/// Starts threads, which have this filter too. Nothing else can be started.
 void add_threads(Rules& rules) {
   // What clone3() would do is in memory, where no filter can look: the C library takes clone() then, and that may do
   // nothing but start a thread of this process.
@@ -98,8 +86,22 @@ void add_threads(Rules& rules) {
                                          CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID;
   rules.fail(SYS_clone3, ENOSYS);
   rules.allow(SYS_clone, {0, all_bits & ~std::uint64_t(CLONE_DETACHED), thread_flags});
-  rules.allow({SYS_set_robust_list, SYS_seccomp});
-  rules.allow(SYS_prctl, 0, {PR_SET_NAME, PR_SET_NO_NEW_PRIVS});
+  rules.allow({SYS_set_robust_list});
+  rules.allow(SYS_prctl, 0, {PR_SET_NAME});
+}
+
+/// Who changes the memory map behind a running guest: views move, slots are exchanged.
+void add_memory_map(Rules& rules) {
+  add_guest_memory(rules);
+  add_threads(rules);       // mmu's, for what this address space frees later: on its first use
+  rules.allow({SYS_close}); // a backing's memfd
+  rules.allow({SYS_mlock2, SYS_munlock});
+  rules.allow(SYS_ioctl, 1,
+              {UFFDIO_REGISTER, UFFDIO_UNREGISTER, KVM_SET_USER_MEMORY_REGION, KVM_GET_DIRTY_LOG});
+}
+
+void add_interrupt_line(Rules& rules) {
+  rules.allow(SYS_ioctl, 1, {KVM_IRQ_LINE});
 }
 
 void add_vcpu(Rules& rules) {
@@ -131,8 +133,9 @@ void add_device(Rules& rules) {
 }
 
 void add_control(Rules& rules) {
-  add_memory_map(rules); // a storm that it starts inherits this filter
-  add_threads(rules);
+  add_memory_map(rules);      // a storm that it starts inherits this filter
+  rules.allow({SYS_seccomp}); // its storms enter theirs
+  rules.allow(SYS_prctl, 0, {PR_SET_NO_NEW_PRIVS});
   rules.allow({SYS_poll, SYS_read, SYS_close, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto,
                SYS_sendmsg, SYS_shutdown, SYS_fstat, SYS_unlink, SYS_unlinkat});
 }

@@ -38,6 +38,9 @@ class Process {
   /// Sleeps until standard output (or error) contains the text; false if it ends or 120 s pass first.
   [[nodiscard]] bool wait_for_output(const std::string& text);
   void send(int signal) const;
+
+  [[nodiscard]] pid_t pid() const { return pid_; }
+
   /// Sleeps until it has ended, 120 s at most: then it is killed.
   Ended finish();
   /// After finish(): true if a process of its group is still there.
