@@ -57,7 +57,8 @@ inline constexpr bool seccomp_in_this_build = true;
 #endif
 
 /// How a process ends whose thread made a call that is not on its list: 128 + SIGSYS, as a shell says of that signal.
-/// One line on standard error names the kind of thread and the call.
+/// One line on standard error names the kind of thread and the call; not from code that blocks all signals (starts of
+/// threads, grace periods), where the kernel ends the process by the signal itself. `log` tells of those too.
 inline constexpr int exit_forbidden_call = 159;
 
 /// Before the first thread of a machine is started: looks whether this kernel has filters and this process may use them,

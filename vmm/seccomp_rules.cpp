@@ -52,10 +52,10 @@ class Rules {
   std::vector<SeccompRule> rules_;
 };
 
-/// Locks, clocks, memory of its own, RCU, signals that are handled, and the ways out: what any thread of ours does.
+/// Locks, clocks, memory of its own, RCU (whose grace periods nap in poll()), signals that are handled, and the ways out: what any thread of ours does.
 void add_common(Rules& rules) {
-  rules.allow({SYS_futex, SYS_sched_yield, SYS_nanosleep, SYS_clock_nanosleep, SYS_restart_syscall,
-               SYS_membarrier, SYS_rseq});
+  rules.allow({SYS_futex, SYS_poll, SYS_sched_yield, SYS_nanosleep, SYS_clock_nanosleep,
+               SYS_restart_syscall, SYS_membarrier, SYS_rseq});
   // Of the vDSO, where the clock source is not one that it can read; and of allocators that mind NUMA.
   rules.allow({SYS_clock_gettime, SYS_clock_getres, SYS_gettimeofday, SYS_time, SYS_getcpu});
   // Allocators. Nothing becomes executable, nor does it stay so from one mapping to the next.
@@ -113,7 +113,7 @@ void add_vcpu(Rules& rules) {
 
 void add_fault_service(Rules& rules) {
   add_guest_memory(rules);
-  rules.allow({SYS_poll, SYS_read});
+  rules.allow({SYS_read});
   rules.allow(SYS_ioctl, 1, {kvm::uapi::uffdio_poison, UFFDIO_UNREGISTER});
 }
 
@@ -121,7 +121,7 @@ void add_fault_service(Rules& rules) {
 void add_main(Rules& rules) {
   add_memory_map(rules); // a view is unregistered where it goes
   add_interrupt_line(rules);
-  rules.allow({SYS_poll, SYS_read, SYS_close, SYS_fstat, SYS_newfstatat, SYS_lseek, SYS_ftruncate});
+  rules.allow({SYS_read, SYS_close, SYS_fstat, SYS_newfstatat, SYS_lseek, SYS_ftruncate});
   rules.allow(SYS_ioctl, 1, {TCGETS, TCSETS, TIOCGWINSZ});
 }
 
@@ -136,8 +136,8 @@ void add_control(Rules& rules) {
   add_memory_map(rules);      // a storm that it starts inherits this filter
   rules.allow({SYS_seccomp}); // its storms enter theirs
   rules.allow(SYS_prctl, 0, {PR_SET_NO_NEW_PRIVS});
-  rules.allow({SYS_poll, SYS_read, SYS_close, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto,
-               SYS_sendmsg, SYS_shutdown, SYS_fstat, SYS_unlink, SYS_unlinkat});
+  rules.allow({SYS_read, SYS_close, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg,
+               SYS_shutdown, SYS_fstat, SYS_unlink, SYS_unlinkat});
 }
 
 } // namespace

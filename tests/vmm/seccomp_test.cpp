@@ -90,6 +90,18 @@ TEST_F(Seccomp, ACallThatHasNoNameIsToldByItsNumber) {
               ExitedWithCode(exit_forbidden_call), "may not make: number 1000; run");
 }
 
+// The C library blocks all signals where it starts a thread, and liburcu where it waits for a grace period.
+TEST_F(Seccomp, WhereSignalsAreBlockedTheKernelEndsTheProcessAndThereIsNoLine) {
+  EXPECT_EXIT(confined(ThreadKind::vcpu, SeccompMode::on,
+                       [] {
+                         sigset_t all;
+                         sigfillset(&all);
+                         pthread_sigmask(SIG_BLOCK, &all, nullptr);
+                         return syscall(SYS_open, "/dev/null", 0) == 0;
+                       }),
+              KilledBySignal(SIGSYS), "^$");
+}
+
 TEST_F(Seccomp, CallsOfAnotherArchitectureEndTheProcessAtOnce) {
   constexpr long x32 = 0x4000'0000;
   EXPECT_EXIT(
