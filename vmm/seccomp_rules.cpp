@@ -52,7 +52,8 @@ class Rules {
   std::vector<SeccompRule> rules_;
 };
 
-/// Locks, clocks, memory of its own, RCU (whose grace periods nap in poll()), signals that are handled, and the ways out: what any thread of ours does.
+/// Locks, clocks, memory of its own, RCU (whose grace periods nap in poll()), signals that are handled, and the ways
+/// out: what any thread of ours does.
 void add_common(Rules& rules) {
   rules.allow({SYS_futex, SYS_poll, SYS_sched_yield, SYS_nanosleep, SYS_clock_nanosleep,
                SYS_restart_syscall, SYS_membarrier, SYS_rseq});
@@ -60,6 +61,10 @@ void add_common(Rules& rules) {
   rules.allow({SYS_clock_gettime, SYS_clock_getres, SYS_gettimeofday, SYS_time, SYS_getcpu});
   // Allocators. Nothing becomes executable, nor does it stay so from one mapping to the next.
   rules.allow({SYS_munmap, SYS_madvise, SYS_mremap, SYS_brk, SYS_getrandom, SYS_sched_getaffinity});
+#ifndef SLAT_MIMALLOC
+  // The C library's looks once whether the host overcommits, when it first gives memory back; and can do without.
+  rules.fail(SYS_openat, EACCES);
+#endif
   for (const int call : {SYS_mmap, SYS_mprotect}) rules.allow(call, {2, PROT_EXEC, 0});
   rules.fail(SYS_prctl, EINVAL,
              {0, low_half, PR_SET_VMA}); // a name for a mapping: some kernels have none
@@ -128,8 +133,7 @@ void add_main(Rules& rules) {
 void add_device(Rules& rules) {
   add_guest_memory(rules);
   add_interrupt_line(rules);
-  rules.allow(
-      {SYS_poll, SYS_read, SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_fsync, SYS_fdatasync});
+  rules.allow({SYS_read, SYS_pwrite64, SYS_preadv, SYS_pwritev, SYS_fsync, SYS_fdatasync});
 }
 
 void add_control(Rules& rules) {

@@ -196,6 +196,12 @@ std::vector<Case> cases() {
        [](HostFacts& f) { f.cpu.invariant_tsc = false; }},
       {"OldKernel", "host", "kernel", degraded, "5.15", "6.1", 0,
        [](HostFacts& f) { f.kernel_release = "5.15.0"; }},
+      {"NoSeccomp", "host", "seccomp", degraded, "missing", "CONFIG_SECCOMP_FILTER", 0,
+       [](HostFacts& f) { f.seccomp.error = ENOSYS; }},
+      {"SeccompRefused", "host", "seccomp", degraded, "--seccomp off", "container", 0,
+       [](HostFacts& f) { f.seccomp.error = EPERM; }},
+      {"SanitizedBuild", "host", "seccomp", degraded, "off in this build", "sanitizers", 0,
+       [](HostFacts& f) { f.seccomp.in_this_build = false; }},
       {"NoRelease", "host", "kernel", degraded, "cannot be read", "procfs", 0,
        [](HostFacts& f) { f.kernel_release = ""; }},
   };

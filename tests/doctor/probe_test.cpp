@@ -1,5 +1,6 @@
 // The doctor's questions to the real kernel, with devices of our choice.
 #include "fake_host.hpp"
+#include "vmm/seccomp.hpp"
 
 #include <cerrno>
 #include <gtest/gtest.h>
@@ -18,6 +19,7 @@ TEST(DoctorProbe, AHostWithoutDevicesIsExaminedAllTheSame) {
   EXPECT_EQ(facts.memory.memfd, 0);
   EXPECT_EQ(facts.memory.punch, 0);
   EXPECT_GE(facts.cpu.usable, 1u);
+  EXPECT_EQ(facts.seccomp.in_this_build, vmm::seccomp_in_this_build);
   EXPECT_EQ(exit_code_of(judge(facts)), 69);
 }
 

@@ -95,6 +95,11 @@ struct CpuFacts {
   bool rseq = false;       // registered by the C library
 };
 
+struct SeccompFacts {
+  bool in_this_build = true;
+  int error = 0; // errno of asking the kernel for filters
+};
+
 struct HostFacts {
   std::string kernel_release;
   KvmFacts kvm;
@@ -102,6 +107,7 @@ struct HostFacts {
   MemoryFacts memory;
   LimitFacts limits;
   CpuFacts cpu;
+  SeccompFacts seccomp;
 };
 
 /// Everything. Reads files, opens the devices, makes an empty VM and a memfd of one page, and drops all of it again;

@@ -3,6 +3,7 @@
 #include "kvm/system.hpp"
 #include "kvm/uapi_newer.hpp"
 #include "slat/doctor_facts.hpp"
+#include "vmm/seccomp.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
@@ -166,6 +167,7 @@ HostFacts collect_host_facts(const HostPaths& paths) {
   probe_memory(facts.memory);
   probe_limits(facts.limits);
   probe_cpu(facts.cpu);
+  facts.seccomp = {.in_this_build = vmm::seccomp_in_this_build, .error = vmm::why_no_seccomp()};
   return facts;
 }
 

@@ -1,8 +1,10 @@
 #include "slat/doctor_report.hpp"
 
+#include "kvm/ioctl.hpp"
 #include "slat/exit_codes.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <fmt/format.h>
 
 namespace slat::tool {
@@ -25,6 +27,25 @@ void judge_kernel(const std::string& release, std::vector<Check>& checks) {
     check.status = Status::degraded;
     check.finding += fmt::format(": older than {}.{}, not tested", oldest_major, oldest_minor);
     check.mend = fmt::format("use Linux {}.{} or later", oldest_major, oldest_minor);
+  }
+  checks.push_back(std::move(check));
+}
+
+void judge_seccomp(const SeccompFacts& facts, std::vector<Check>& checks) {
+  Check check{.area = "host",
+              .name = "seccomp",
+              .finding = "seccomp: ok, each thread is confined to the calls that it needs"};
+  if (!facts.in_this_build) {
+    check.status = Status::degraded;
+    check.finding = "seccomp: off in this build, for sanitizers make system calls of their own";
+    check.mend = "use a build without sanitizers";
+  } else if (facts.error != 0) {
+    check.status = Status::degraded;
+    check.finding = fmt::format("seccomp: missing ({}); guests run with --seccomp off alone",
+                                kvm::os_error_text(facts.error));
+    check.mend = facts.error == EPERM || facts.error == EACCES
+                     ? "let the filter of the container pass seccomp(2)"
+                     : "use a kernel with CONFIG_SECCOMP_FILTER=y";
   }
   checks.push_back(std::move(check));
 }
@@ -70,6 +91,7 @@ Report judge(const HostFacts& facts) {
   judge_limits(facts.limits, checks);
   judge_cpu(facts.cpu, checks);
   judge_kernel(facts.kernel_release, checks);
+  judge_seccomp(facts.seccomp, checks);
 
   Verdict& verdict = report.verdict;
   for (const Check& check : checks) verdict.status = std::max(verdict.status, check.status);
