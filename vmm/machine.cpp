@@ -264,10 +264,20 @@ void Machine::end(MachineEnd end) {
   if (!end_) end_ = std::move(end); // the first cause is the one to tell
 }
 
+void Machine::kick_vcpus() {
+  for (const auto& vcpu : vcpus_) vcpu->vcpu().request_exit();
+}
+
 void Machine::keep_vcpus_out() {
-  gate_.close([this] {
-    for (const auto& vcpu : vcpus_) vcpu->vcpu().request_exit();
-  });
+  gate_.close([this] { kick_vcpus(); });
+}
+
+void Machine::pause() {
+  gate_.pause([this] { kick_vcpus(); });
+}
+
+void Machine::resume() {
+  gate_.resume();
 }
 
 Result<void> Machine::migrate(const GpaRange& range, std::uint64_t place) {

@@ -8,6 +8,7 @@
 
 #include "kvm/fd.hpp"
 #include "vmm/accelerator.hpp"
+#include "vmm/balloon_control.hpp"
 #include "vmm/boot_tables.hpp"
 #include "vmm/debug_exit.hpp"
 #include "vmm/elf_loader.hpp"
@@ -94,6 +95,21 @@ class Machine {
     move,    // the same, and the guest view goes to another address in between
   };
 
+  /// Keeps all vCPUs out of the guest until resume(), and returns when they are out; nothing changes if it is paused. Any
+  /// thread but a vCPU's, which has no range in progress and no pin; any time after create(), before the start and after
+  /// the end too. Slots change and pages migrate as ever, request_stop() ends the machine, and an end that had begun takes
+  /// its course. Devices, storms and the guest's clocks go on. Sleeps as long as a vCPU waits for a fault.
+  void pause();
+  /// Nothing changes if it is not paused. Any thread; does not sleep.
+  void resume();
+
+  [[nodiscard]] bool is_paused() const { return gate_.is_paused(); }
+
+  /// The guest's balloon; nullptr: the machine has none. While the machine lives.
+  [[nodiscard]] BalloonControl* balloon() {
+    return devices_ != nullptr ? devices_->balloon() : nullptr;
+  }
+
   /// Of the memory slot of a region of the RAM, in use or not, as one step to the guest: vCPUs stay out meanwhile. One
   /// thread at a time, which holds no pin and has no range in progress. Sleeps. After an error that region may be
   /// without a slot, and the guest cannot go on.
@@ -131,11 +147,6 @@ class Machine {
   /// Where the guest's console takes input: the virtio console if there is one, else the serial port.
   [[nodiscard]] ConsoleInput& console();
 
-  /// nullptr: there is no balloon.
-  [[nodiscard]] BalloonControl* balloon() {
-    return devices_ != nullptr ? devices_->balloon() : nullptr;
-  }
-
   /// The kernel is Linux, and has a PC around it. After create().
   [[nodiscard]] bool is_pc() const { return is_pc_; }
 
@@ -149,6 +160,7 @@ class Machine {
   Result<void> load_linux(const LinuxImage& kernel);
   Result<void> make_vcpus();
   void pulse(unsigned gsi);
+  void kick_vcpus();
   void keep_vcpus_out();
   void vcpu_ended(unsigned index, const VcpuEnd& end);
   void end(MachineEnd end) SLAT_REQUIRES(mutex_);

@@ -49,6 +49,7 @@ void VcpuThread::request_stop() {
   }
   if (seen == VcpuState::ended) return;
   vcpu_->request_exit();
+  gate_->wake(); // it may be turned away there, for long if the machine is paused
 }
 
 void VcpuThread::request_sample() {
@@ -93,7 +94,10 @@ VcpuEnd VcpuThread::run_guest() {
   std::optional<VcpuEnd> end;
   while (!end) {
     read_only_before_ = ram_->read_only().before();
-    gate_->enter();
+    if (!gate_->enter([this] { return state() == VcpuState::stopping; })) {
+      end = VcpuEnd{};
+      break;
+    }
     const VcpuExit exit = vcpu_->run();
     gate_->leave();
     end = handle(exit);

@@ -61,7 +61,7 @@ class VcpuThread {
 
   /// Errors: host_limit if no thread can be had.
   Result<void> start();
-  /// Asks the vCPU to end as soon as it leaves the guest, and kicks it out. Any thread, any number of times; does not
+  /// Asks the vCPU to end as soon as it leaves the guest, and kicks it out; kept out by its gate it ends there. Any thread, any number of times; does not
   /// wait. A vCPU blocked in a memory fault ends when the fault is resolved or the signal gets through.
   void request_stop();
   /// Sleeps until the thread has ended. For the owner, after request_stop() or the end.
