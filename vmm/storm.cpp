@@ -129,6 +129,7 @@ void Storm::run() {
   if (auto done = end_what_is_due(true); !done && error_.empty()) error_ = done.error();
   if (auto done = outcome(migrations_.bring_home()); !done && error_.empty()) error_ = done.error();
   for (const auto& sleeper : sleepers_) ram_->mm().notifiers().unregister_notifier(*sleeper);
+  failed_.store(!error_.empty(), std::memory_order_relaxed); // see has_failed()
 }
 
 Storm::Range Storm::pick(std::mt19937_64& random) const {

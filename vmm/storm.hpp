@@ -109,6 +109,11 @@ class Storm {
     return unwritten_.load(std::memory_order_relaxed); // a sum
   }
 
+  /// An error has ended it: finish() says which. Any thread.
+  [[nodiscard]] bool has_failed() const {
+    return failed_.load(std::memory_order_relaxed); // finish() joins
+  }
+
   /// Ends the storm, and gives the error that had ended it before; empty if there was none.
   [[nodiscard]] const std::string& finish();
 
@@ -150,6 +155,7 @@ class Storm {
   SoftMemory* memory_; // nullptr: the stage-2 is KVM's
   const StormOptions options_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> failed_{false};
   std::array<std::atomic<std::uint64_t>, storm_kinds> counts_{};
   std::atomic<std::uint64_t> discarded_{0};
   std::atomic<std::uint64_t> unwritten_{0};

@@ -3,12 +3,13 @@
 #include "slat/console.hpp"
 #include "slat/device_options.hpp"
 #include "slat/exit_codes.hpp"
+#include "slat/machine_control.hpp"
 #include "slat/machine_options.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
+#include "slat/storm_keeper.hpp"
 #include "slat/storm_option.hpp"
 #include "slat/watchdog.hpp"
-#include "vmm/storm.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -50,6 +51,10 @@ class Attention {
 
   void tick(vmm::Machine& machine) {
     if (patience_.count() == 0) return;
+    if (machine.is_paused()) { // its progress is looked at from the resumption on
+      watchdog_ = Watchdog(Watchdog::Clock::now(), patience_);
+      return;
+    }
     const std::uint64_t bytes = begun_.load(std::memory_order_relaxed); // a count
     if (bytes != done_.load(std::memory_order_relaxed)) return; // standard output is what waits
     const auto vcpus = machine.samples();
@@ -67,7 +72,7 @@ class Attention {
   std::atomic<std::uint64_t> done_{0};
 };
 
-int exit_code_of(const RunResult& result) {
+int exit_code_of(const RunResult& result, bool shut_down) {
   if (result.signal) return 128 + *result.signal;
   switch (result.end.reason) {
   case vmm::MachineEnd::Reason::exited:
@@ -85,7 +90,7 @@ int exit_code_of(const RunResult& result) {
   case vmm::MachineEnd::Reason::stopped:
     break;
   }
-  return exit_host_failed; // nobody asked for a stop
+  return shut_down ? exit_success : exit_host_failed; // by a request; nobody asked for a stop
 }
 
 int boot(const BootOptions& options) {
@@ -94,26 +99,28 @@ int boot(const BootOptions& options) {
   config->kernel = std::filesystem::path(options.kernel);
   config->command_line = options.command_line;
   config->initrd = options.initrd;
-  config->memory_slot = storm_slot_bytes(options.storm, config->memory);
-  config->spare_memory = storm_spare_bytes(options.storm);
+  const std::string kinds = options.machine.possible_storms(options.storm);
+  config->memory_slot = storm_slot_bytes(kinds, config->memory);
+  config->spare_memory = storm_spare_bytes(kinds);
   Attention attention(options.progress_timeout); // outlives the machine, which prints by it
   config->serial = [&attention](std::span<const char> bytes) { attention.print(bytes); };
   auto devices = options.devices.config(config->memory, config->serial);
   if (!devices) return report(devices.error());
   config->devices = std::move(*devices);
-  config->notice = [](const std::string& line) { fmt::print(stderr, "slat: {}\n", line); };
+  config->notice = [](const std::string& line) { fmt::print(stderr, "slat: {}
+", line); };
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
-  std::optional<vmm::Storm> storm;
-  if (!options.storm.empty()) {
-    auto kinds =
-        parse_storm(options.storm, {.soft = (*machine)->accelerator().soft_memory() != nullptr,
-                                    .kvm_writes = (*machine)->is_pc()});
-    if (!kinds) return report(kinds.error());
-    vmm::StormOptions storm_options = options.storm_options;
-    storm_options.kinds = std::move(*kinds);
-    storm.emplace(**machine, storm_options);
-  }
+  StormKeeper storms(**machine,
+                     {.means = {.soft = (*machine)->accelerator().soft_memory() != nullptr,
+                                .kvm_writes = (*machine)->is_pc()},
+                      .seed = options.storm_options.seed});
+  if (!options.storm.empty())
+    if (auto ok = storms.start(order_of(options.storm, options.storm_options)); !ok)
+      return report(ok.error());
+  MachineControl control(**machine, storms);
+  if (!options.machine.api_socket.empty())
+    if (auto ok = control.serve(options.machine.api_socket); !ok) return report(ok.error());
   std::optional<Console> console;
   if ((*machine)->is_pc()) console.emplace((*machine)->console());
   if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
@@ -121,14 +128,15 @@ int boot(const BootOptions& options) {
       **machine, attention.interval(), [&] { attention.tick(**machine); },
       console ? &*console : nullptr);
   console.reset(); // what follows is for the terminal as it was
+  control.close();
   if (!result) return report(result.error());
-  const std::string storm_error = storm ? storm->finish() : std::string();
-  int code = exit_code_of(*result);
-  if (!storm_error.empty()) {
-    fmt::print(stderr, "slat: the storm ended early: {}\n", storm_error);
+  const StormKeeper::Totals& storm = storms.finish();
+  int code = exit_code_of(*result, control.was_shut_down());
+  if (!storm.error.empty()) {
+    fmt::print(stderr, "slat: the storm ended early: {}\n", storm.error);
     if (code == exit_success) code = exit_host_failed;
-  } else if (storm) {
-    fmt::print(stderr, "slat: storm: {} ranges\n", storm->ranges());
+  } else if (storm.storms != 0) {
+    fmt::print(stderr, "slat: storm: {} ranges\n", storm.all_ranges());
   }
   if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
   print_stats(**machine, options.machine.stats_format());
@@ -156,6 +164,7 @@ void add_boot(CLI::App& program, Command& run) {
       ->type_name("SECONDS");
   add_storm_options(*command, options->storm, options->storm_options);
   options->machine.add_to(*command);
+  options->machine.add_api_socket(*command);
   command->footer(exit_code_help);
   command->callback([options, &run] { run = [options] { return boot(*options); }; });
 }

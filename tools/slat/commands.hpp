@@ -14,6 +14,7 @@ using Command = std::function<int()>;
 
 void add_boot(CLI::App& program, Command& run);
 void add_stress(CLI::App& program, Command& run);
+void add_ctl(CLI::App& program, Command& run);
 void add_inval(CLI::App& program, Command& run);
 void add_doctor(CLI::App& program, Command& run);
 void add_dump(CLI::App& program, Command& run);

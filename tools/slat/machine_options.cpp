@@ -72,6 +72,17 @@ vmm::SeccompMode seccomp_mode(const std::string& mode) {
   return mode == "log" ? vmm::SeccompMode::log : vmm::SeccompMode::on;
 }
 
+void MachineOptions::add_api_socket(CLI::App& command) {
+  command
+      .add_option("--api-socket", api_socket,
+                  "Serve the control API at this Unix socket, for slat ctl; it is made with mode "
+                  "0600, and gone at the end")
+      ->type_name("PATH")
+      ->check(CLI::Validator(
+          [](std::string& path) { return path.empty() ? "the path is empty" : std::string(); },
+          ""));
+}
+
 vmm::Result<std::uint64_t> MachineOptions::memory_bytes() const {
   std::string_view rest = memory;
   std::string_view size;

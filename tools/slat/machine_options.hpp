@@ -24,9 +24,18 @@ struct MachineOptions {
   std::string vma_lock = "vma-refcount";
   std::string seccomp = "on";
   std::string stats;
+  std::string api_socket; // empty: none
 
   /// Adds them to a command.
   void add_to(CLI::App& command);
+  /// Adds --api-socket: for commands whose guest may run for long.
+  void add_api_socket(CLI::App& command);
+
+  /// What storms the machine has to be made for, given --storm: with --api-socket there may be any.
+  [[nodiscard]] std::string possible_storms(const std::string& storm) const {
+    return api_socket.empty() ? storm : "all";
+  }
+
   /// Bytes, from "size=256M" or "256M". Errors: invalid_argument.
   [[nodiscard]] vmm::Result<std::uint64_t> memory_bytes() const;
   /// All but the kernel and its command line.

@@ -40,6 +40,7 @@ std::variant<slat::tool::Command, int> parse(int argc, char** argv) {
   Command run;
   add_boot(program, run);
   add_stress(program, run);
+  add_ctl(program, run);
   add_inval(program, run);
   add_doctor(program, run);
   add_dump(program, run);

@@ -11,7 +11,8 @@ namespace slat::tool {
 
 enum class StatsFormat { none, text, json };
 
-/// All of them, now: counters, latency percentiles, sizes. Bytes and nanoseconds as the names say.
+/// All of them, now: counters, latency percentiles, sizes; guest_instruction_count only after the end. Bytes and nanoseconds
+/// as the names say. Any thread, but not beside the start of a storm.
 [[nodiscard]] nlohmann::ordered_json collect_stats(vmm::Machine& machine);
 
 /// "name value" lines, aligned.

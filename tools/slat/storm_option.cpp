@@ -27,6 +27,10 @@ std::string known_kinds() {
   return list + "all";
 }
 
+std::string no_such_kind(std::string_view word) {
+  return fmt::format("no storm '{}'; there are {}", vmm::printable(word), known_kinds());
+}
+
 } // namespace
 
 CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
@@ -40,10 +44,7 @@ CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
       ->check(CLI::Validator(
           [](std::string& words) {
             return each_word(words, [](std::string_view word) {
-              return word == "all" || vmm::storm_kind(word)
-                         ? std::string()
-                         : fmt::format("no storm '{}'; there are {}", vmm::printable(word),
-                                       known_kinds());
+              return word == "all" || vmm::storm_kind(word) ? std::string() : no_such_kind(word);
             });
           },
           "", "storm"));
@@ -84,7 +85,8 @@ vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds,
           result.push_back(vmm::StormKind(i));
       return std::string();
     }
-    const vmm::StormKind kind = vmm::storm_kind(word).value();
+    if (!vmm::storm_kind(word)) return no_such_kind(word); // over the control socket
+    const vmm::StormKind kind = *vmm::storm_kind(word);
     if (needs_given_up_pages(kind) && !means.given_up_pages)
       return fmt::format("--storm {}: only slat stress has a guest that gives pages up", word);
     if (kind == vmm::StormKind::readonly && means.kvm_writes)

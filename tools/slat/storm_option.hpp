@@ -29,7 +29,7 @@ struct StormMeans {
 };
 
 /// The kinds of "zap,cold" or "all", which means all that there are means for. Errors: invalid_argument for one by name
-/// that lacks them.
+/// that lacks them, or that there is not.
 vmm::Result<std::vector<vmm::StormKind>> parse_storm(const std::string& kinds,
                                                      const StormMeans& means);
 

@@ -3,15 +3,16 @@
 #include "guests/builtin.hpp"
 #include "slat/commands.hpp"
 #include "slat/exit_codes.hpp"
+#include "slat/machine_control.hpp"
 #include "slat/machine_options.hpp"
 #include "slat/mailbox.hpp"
 #include "slat/memory_digest.hpp"
 #include "slat/progress.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
+#include "slat/storm_keeper.hpp"
 #include "slat/storm_option.hpp"
 #include "vmm/layout.hpp"
-#include "vmm/storm.hpp"
 
 #include <CLI/CLI.hpp>
 #include <csignal>
@@ -70,7 +71,8 @@ std::string guest_command_line(const StressOptions& options) {
   else
     line += fmt::format(" seconds={}", options.seconds);
   // Only then, so that the guest does the same with other storms as without one.
-  if (asks_for(options.storm, vmm::StormKind::discard)) line += " discard";
+  if (asks_for(options.machine.possible_storms(options.storm), vmm::StormKind::discard))
+    line += " discard";
   if (!options.corrupt.empty()) line += fmt::format(" corrupt={}", options.corrupt);
   return line;
 }
@@ -132,14 +134,30 @@ std::string first_mismatch(const guest::Mailbox& mailbox) {
                      record.transient != 0 ? "; gone on reading again" : "");
 }
 
-std::string_view verdict_of(const RunResult& result) {
+constexpr std::string_view mismatch_verdict =
+    "FAIL: a page or counter did not hold what was written to it";
+
+/// How a run ended, as far as it is to be judged.
+struct Ending {
+  RunResult result;
+  bool shut_down; // by a request
+  std::uint64_t mismatches;
+
+  [[nodiscard]] bool by_request() const {
+    return shut_down && result.end.reason == vmm::MachineEnd::Reason::stopped;
+  }
+};
+
+std::string_view verdict_of(const Ending& ending) {
+  const RunResult& result = ending.result;
   if (result.signal) return "INTERRUPTED";
+  if (ending.by_request()) return ending.mismatches == 0 ? "SHUT DOWN" : mismatch_verdict;
   if (result.end.reason != vmm::MachineEnd::Reason::exited) return "CRASHED";
   switch (result.end.exit_code) {
   case guest::exit_good:
     return "PASS";
   case guest::exit_mismatch:
-    return "FAIL: a page or counter did not hold what was written to it";
+    return mismatch_verdict;
   case guest::exit_counters:
     return "FAIL: the shared counters do not add up";
   case guest::exit_parameter:
@@ -149,8 +167,10 @@ std::string_view verdict_of(const RunResult& result) {
   }
 }
 
-int exit_code_of(const RunResult& result) {
+int exit_code_of(const Ending& ending) {
+  const RunResult& result = ending.result;
   if (result.signal) return 128 + *result.signal;
+  if (ending.by_request()) return ending.mismatches == 0 ? exit_success : exit_failed_verdict;
   if (result.end.reason == vmm::MachineEnd::Reason::halted) return exit_guest_halted;
   if (result.end.reason != vmm::MachineEnd::Reason::exited) return exit_guest_crashed;
   if (result.end.exit_code == guest::exit_parameter) return exit_usage;
@@ -158,20 +178,22 @@ int exit_code_of(const RunResult& result) {
 }
 
 std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
-                          const guest::Mailbox& mailbox, const RunResult& result, double elapsed,
-                          const vmm::Storm* storm, const std::string& storm_error) {
+                          const guest::Mailbox& mailbox, const Ending& ending, double elapsed,
+                          const StormKeeper::Totals& storm) {
   const GuestProgress guest = read_progress(mailbox);
   const mmu::Counters& counters = machine.counters();
   const mmu::Histogram latency = machine.accelerator().fault_latency_ns();
   const auto sum = [&](mmu::Counter counter) { return counters.sum(counter); };
-  std::string table = fmt::format("slat stress: {}\n", verdict_of(result));
+  std::string table = fmt::format("slat stress: {}\n", verdict_of(ending));
   const auto row = [&](std::string_view name, const std::string& value) {
     table += fmt::format("  {:<28} {:>20}\n", name, value);
   };
   row("accelerator", std::string(machine.accelerator().name()));
   row("vCPUs, guest RAM",
       fmt::format("{}, {}", machine.config().cpus, vmm::format_size(machine.config().memory)));
-  row("storm", options.storm.empty() ? "none" : options.storm);
+  row("storm", !options.storm.empty() ? options.storm
+               : storm.storms != 0    ? "by the control socket"
+                                      : "none");
   row("time (s)", fmt::format("{:.1f}", elapsed));
   row("page visits", std::to_string(guest.pages));
   row("pages verified", std::to_string(guest.verified));
@@ -185,19 +207,18 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
                                                  microseconds(latency.percentile(0.99))));
   row("retries, waits", fmt::format("{}, {}", sum(mmu::Counter::fault_retry_count),
                                     sum(mmu::Counter::fault_wait_count)));
-  if (storm != nullptr)
-    for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
-      if (const std::uint64_t ranges = storm->ranges(vmm::StormKind(i)); ranges != 0)
-        row(fmt::format("storm: {}", vmm::name(vmm::StormKind(i))), std::to_string(ranges));
-  if (storm != nullptr && storm->ranges(vmm::StormKind::discard) != 0)
+  for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
+    if (storm.ranges[i] != 0)
+      row(fmt::format("storm: {}", vmm::name(vmm::StormKind(i))), std::to_string(storm.ranges[i]));
+  if (storm.of(vmm::StormKind::discard) != 0)
     row("pages discarded, read as zero",
-        fmt::format("{}, {}", storm->discarded_pages(), guest.discarded));
-  if (storm != nullptr && storm->ranges(vmm::StormKind::migrate) != 0)
+        fmt::format("{}, {}", storm.discarded_pages, guest.discarded));
+  if (storm.of(vmm::StormKind::migrate) != 0)
     row("pages migrated", std::to_string(sum(mmu::Counter::migrated_pages)));
-  if (storm != nullptr && storm->ranges(vmm::StormKind::protect) != 0)
+  if (storm.of(vmm::StormKind::protect) != 0)
     row("pages tracked, written, not",
         fmt::format("{}, {}, {}", sum(mmu::Counter::write_tracked_pages),
-                    sum(mmu::Counter::tracked_write_count), storm->unwritten_pages()));
+                    sum(mmu::Counter::tracked_write_count), storm.unwritten_pages));
   if (const vmm::CompressedStore* const store = machine.ram().store()) {
     const vmm::CompressedStore::Stats kept = store->stats();
     row("pages reclaimed, restored", fmt::format("{}, {}", sum(mmu::Counter::reclaimed_pages),
@@ -215,7 +236,7 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
   row("VMM memory (KiB)", std::to_string(vmm_resident_bytes() / 1024));
   row("mismatches", std::to_string(guest.mismatches));
   table += first_mismatch(mailbox);
-  if (!storm_error.empty()) table += fmt::format("  the storm ended early: {}\n", storm_error);
+  if (!storm.error.empty()) table += fmt::format("  the storm ended early: {}\n", storm.error);
   return table;
 }
 
@@ -235,31 +256,33 @@ int stress(const StressOptions& options) {
     const std::lock_guard lock(serial_mutex);
     serial.append(bytes.data(), bytes.size());
   };
-  config->memory_slot = storm_slot_bytes(options.storm, config->memory);
-  config->spare_memory = storm_spare_bytes(options.storm);
+  const std::string kinds = options.machine.possible_storms(options.storm);
+  config->memory_slot = storm_slot_bytes(kinds, config->memory);
+  config->spare_memory = storm_spare_bytes(kinds);
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   MailboxPages given_up(**machine);
-  std::optional<vmm::Storm> storm;
-  if (!options.storm.empty()) {
-    auto kinds =
-        parse_storm(options.storm, {.soft = (*machine)->accelerator().soft_memory() != nullptr,
-                                    .given_up_pages = true});
-    if (!kinds) return report(kinds.error());
-    vmm::StormOptions storm_options = options.storm_options;
-    storm_options.kinds = std::move(*kinds);
-    storm_options.given_up = &given_up;
-    storm.emplace(**machine, storm_options);
-  }
+  StormKeeper storms(**machine,
+                     {.means = {.soft = (*machine)->accelerator().soft_memory() != nullptr,
+                                .given_up_pages = true},
+                      .given_up = &given_up,
+                      .seed = options.storm_options.seed});
+  if (!options.storm.empty())
+    if (auto ok = storms.start(order_of(options.storm, options.storm_options)); !ok)
+      return report(ok.error());
+  MachineControl control(**machine, storms);
+  if (!options.machine.api_socket.empty())
+    if (auto ok = control.serve(options.machine.api_socket); !ok) return report(ok.error());
   Watcher watcher(**machine, options.passes != 0 ? 0 : options.seconds);
   auto result = run_machine(**machine, std::chrono::milliseconds(200), [&] { watcher.tick(); });
   const double elapsed = watcher.elapsed();
   watcher.clear();
-  std::string storm_error;
-  if (storm) storm_error = storm->finish();
+  control.close();
+  const StormKeeper::Totals& storm = storms.finish();
   if (!result) return report(result.error());
   const auto mailbox = sample_mailbox(**machine);
   if (!mailbox) return report(mailbox.error());
+  const Ending ending{*result, control.was_shut_down(), read_progress(*mailbox).mismatches};
 
   // With a given number of passes, a run ends in the same memory wherever it ran.
   std::optional<std::uint64_t> digest;
@@ -273,33 +296,29 @@ int stress(const StressOptions& options) {
   std::FILE* const out = json ? stderr : stdout;
   fmt::print(out, "{}", serial);
   if (!result->end.report.empty()) fmt::print(stderr, "{}", result->end.report);
-  fmt::print(out, "{}",
-             verdict_table(options, **machine, *mailbox, *result, elapsed,
-                           storm ? &*storm : nullptr, storm_error));
+  fmt::print(out, "{}", verdict_table(options, **machine, *mailbox, ending, elapsed, storm));
   if (digest)
     fmt::print(out, "  {:<28} {:>20}\n", "digest of tested memory",
                fmt::format("{:016x}", *digest));
   if (!json) print_stats(**machine, options.machine.stats_format());
-  int code = exit_code_of(*result);
-  if (code == exit_success && !storm_error.empty()) code = exit_host_failed;
+  int code = exit_code_of(ending);
+  if (code == exit_success && !storm.error.empty()) code = exit_host_failed;
   if (json) {
     nlohmann::ordered_json stats = collect_stats(**machine);
     const GuestProgress guest = read_progress(*mailbox);
-    stats["verdict"] = std::string(verdict_of(*result));
+    stats["verdict"] = std::string(verdict_of(ending));
     stats["exit_code"] = code;
     stats["seconds"] = elapsed;
     stats["page_visit_count"] = guest.pages;
     stats["verified_page_count"] = guest.verified;
     stats["access_count"] = guest.accesses;
     stats["mismatch_count"] = guest.mismatches;
-    if (storm)
+    if (storm.storms != 0) {
       for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
-        stats["storm_ranges"][std::string(vmm::name(vmm::StormKind(i)))] =
-            storm->ranges(vmm::StormKind(i));
-    if (storm) {
-      stats["discarded_page_count"] = storm->discarded_pages();
+        stats["storm_ranges"][std::string(vmm::name(vmm::StormKind(i)))] = storm.ranges[i];
+      stats["discarded_page_count"] = storm.discarded_pages;
       stats["discarded_page_read_count"] = guest.discarded;
-      stats["unwritten_page_count"] = storm->unwritten_pages();
+      stats["unwritten_page_count"] = storm.unwritten_pages;
     }
     if (digest) {
       stats["memory_digest"] = fmt::format("{:016x}", *digest);
@@ -349,6 +368,7 @@ void add_stress(CLI::App& program, Command& run) {
       ->check(CLI::IsMember({"zeroed", "stale", "lost", "foreign", "corrupt", "counter"}));
   add_storm_options(*command, o.storm, o.storm_options);
   o.machine.add_to(*command);
+  o.machine.add_api_socket(*command);
   command->footer(exit_code_help);
   command->callback([options, &run] {
     options->storm_options.seed = options->seed;
