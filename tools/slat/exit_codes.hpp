@@ -50,14 +50,14 @@ enum ExitCode : int {
 }
 
 inline constexpr const char* exit_code_help = R"(Exit codes:
-  0        success, and an end by `slat ctl shutdown`; for `slat boot` 0 to 63 are
-           the guest's own exit code (a larger one becomes 63)
+  0        success, or an end by `slat ctl shutdown`; for `slat boot` 0 to 63
+           are the guest's own exit code (a larger one becomes 63)
   1        slat stress, slat bench: the run found something wrong; slat ctl: the
            machine refused
   64       wrong options
   65       not a bootable image
   66       no such file, or not a regular one
-  69       the host lacks something (see `slat doctor`); slat ctl: no slat answers
+  69       the host lacks something (see `slat doctor`); slat ctl: nobody answers
   70       the guest crashed
   71       a system call failed
   72       the guest halted for good
