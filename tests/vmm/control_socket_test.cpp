@@ -201,8 +201,20 @@ TEST_F(ControlSocketTest, RefusesWhatIsMalformedOrTooLargeAndStaysAlive) {
   EXPECT_EQ(handled_, 6u) << "only the good ones";
 }
 
+TEST_F(ControlSocketTest, WhoIsRefusedCanSendAllOfItAndReadWhy) {
+  serve();
+  RawClient client(path_);
+  EXPECT_TRUE(client.send("PUT / HTTP/1.1\r\nContent-Length: 700000\r\n\r\n"));
+  EXPECT_TRUE(client.send(std::string(700'000, 'x'))) << "more than the kernel keeps";
+  client.end_of_input();
+  EXPECT_THAT(client.read_to_end(), StartsWith("HTTP/1.1 413 "));
+}
+
 TEST_F(ControlSocketTest, AnswersWhoNeverComesToTheEndWith408) {
-  serve({.request = std::chrono::milliseconds(50)});
+  serve({.request = std::chrono::milliseconds(300)});
+  RawClient asked(path_); // told to go on, it does not
+  asked.send("PUT / HTTP/1.1\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  EXPECT_THAT(asked.read_until("HTTP/1.1 408 "), HasSubstr("HTTP/1.1 408 "));
   RawClient slow(path_);
   slow.send("GET / HT");
   expect_alive();
@@ -238,6 +250,9 @@ TEST_F(ControlSocketTest, MakesRoomForNewOnesAmongThoseWhoAreIdle) {
   std::list<RawClient> idle;
   for (std::size_t i = 0; i < 3 * ControlSocket::max_connections; ++i) idle.emplace_back(path_);
   expect_alive();
+  EXPECT_EQ(idle.front().read_to_end(), "");
+  EXPECT_TRUE(idle.front().ended()) << "who was idle for longest had to go";
+  EXPECT_FALSE(idle.back().readable());
   idle.clear();
   expect_alive();
 }

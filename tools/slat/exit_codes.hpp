@@ -57,7 +57,7 @@ inline constexpr const char* exit_code_help = R"(Exit codes:
   64       wrong options
   65       not a bootable image
   66       no such file, or not a regular one
-  69       the host lacks something (see `slat doctor`); slat ctl: nobody answers
+  69       the host lacks something (see `slat doctor`); slat ctl: no answer
   70       the guest crashed
   71       a system call failed
   72       the guest halted for good
