@@ -137,6 +137,8 @@ TEST(VcpuGate, PausedItKeepsThemOutWhoeverOpensIt) {
   EXPECT_FALSE(gate.is_paused());
   vcpu.join();
   EXPECT_TRUE(inside);
+  EXPECT_TRUE(gate.enter([] { return true; })) << "it is open, and was opened once";
+  gate.leave();
 }
 
 TEST(VcpuGate, AResumeLeavesItClosedForWhoClosedIt) {
