@@ -14,7 +14,7 @@ namespace slat::vmm {
 
 Result<std::unique_ptr<ControlSocket>>
 ControlSocket::open(const std::filesystem::path& path, ControlConnection::Handler handler,
-                    const ControlConnection::Limits& limits) {
+                    SeccompMode seccomp, const ControlConnection::Limits& limits) {
   kvm::Fd stop(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop.valid())
     return fail(
@@ -23,17 +23,17 @@ ControlSocket::open(const std::filesystem::path& path, ControlConnection::Handle
                     std::strerror(errno)));
   auto listener = UnixListener::open(path);
   if (!listener) return forward(listener);
-  std::unique_ptr<ControlSocket> socket(
-      new ControlSocket(std::move(*listener), std::move(stop), std::move(handler), limits));
+  std::unique_ptr<ControlSocket> socket(new ControlSocket(std::move(*listener), std::move(stop),
+                                                          std::move(handler), seccomp, limits));
   if (auto ok = socket->start(); !ok) return forward(ok);
   return socket;
 }
 
 ControlSocket::ControlSocket(UnixListener listener, kvm::Fd stop,
-                             ControlConnection::Handler handler,
+                             ControlConnection::Handler handler, SeccompMode seccomp,
                              const ControlConnection::Limits& limits)
     : listener_(std::move(listener)), stop_(std::move(stop)), handler_(std::move(handler)),
-      limits_(limits) {}
+      seccomp_(seccomp), limits_(limits) {}
 
 Result<void> ControlSocket::start() {
   try {
@@ -43,7 +43,6 @@ Result<void> ControlSocket::start() {
         Errc::host_limit, error.code().value(),
         fmt::format("cannot start the thread of the control socket: {}", error.code().message()));
   }
-  pthread_setname_np(thread_.native_handle(), "slat-api");
   return {};
 }
 
@@ -73,6 +72,11 @@ int ControlSocket::wait_ms() const {
 }
 
 void ControlSocket::run() {
+  pthread_setname_np(pthread_self(), "slat-api");
+  if (auto ok = enter_sandbox(ThreadKind::control, seccomp_); !ok) {
+    listener_.remove(); // nobody is served unfiltered
+    return;
+  }
   std::vector<pollfd> fds;
   std::vector<short> events;
   for (;;) {
@@ -81,7 +85,10 @@ void ControlSocket::run() {
     for (const ControlConnection& connection : connections_)
       fds.push_back({connection.fd(), connection.events(), 0});
     if (::poll(fds.data(), fds.size(), wait_ms()) < 0) continue; // interrupted
-    if (fds[0].revents != 0) return;
+    if (fds[0].revents != 0) {
+      listener_.remove(); // this thread's filter lets it, and the main thread's would not
+      return;
+    }
     events.clear();
     for (std::size_t i = 2; i < fds.size(); ++i) events.push_back(fds[i].revents);
     serve(events);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "vmm/control_connection.hpp"
+#include "vmm/seccomp.hpp"
 #include "vmm/unix_listener.hpp"
 
 #include <list>
@@ -17,9 +18,11 @@ class ControlSocket {
   /// More wait until one is closed; one that is idle is closed for them.
   static constexpr std::size_t max_connections = 16;
 
-  /// Serves from here on. `handler` runs on the socket's thread. Errors: those of UnixListener::open(); host_limit.
+  /// Serves from here on. `handler` runs on the socket's thread, whose filter is that of ThreadKind::control;
+  /// prepare_sandbox() first. Errors: those of UnixListener::open(); host_limit.
   static Result<std::unique_ptr<ControlSocket>> open(const std::filesystem::path& path,
                                                      ControlConnection::Handler handler,
+                                                     SeccompMode seccomp,
                                                      const ControlConnection::Limits& limits = {});
   /// Removes the file, lets a handler come to its end, and closes what is open. Not on the handler's thread. Sleeps.
   ~ControlSocket();
@@ -30,7 +33,7 @@ class ControlSocket {
   using Clock = ControlConnection::Clock;
 
   ControlSocket(UnixListener listener, kvm::Fd stop, ControlConnection::Handler handler,
-                const ControlConnection::Limits& limits);
+                SeccompMode seccomp, const ControlConnection::Limits& limits);
   Result<void> start();
   void run();
   void serve(const std::vector<short>& events);
@@ -42,6 +45,7 @@ class ControlSocket {
   UnixListener listener_;
   const kvm::Fd stop_; // an eventfd
   const ControlConnection::Handler handler_;
+  const SeccompMode seccomp_;
   const ControlConnection::Limits limits_;
   // Of the thread:
   std::list<ControlConnection> connections_;

@@ -145,7 +145,8 @@ Result<void> Machine::load_linux(const LinuxImage& kernel) {
     initrd = *loaded;
   }
   auto devices = virtio::Devices::create(
-      config_.devices, *ram_, [this](unsigned gsi) { pulse(gsi); }, config_.notice);
+      config_.devices, *ram_, [this](unsigned gsi) { pulse(gsi); }, config_.notice,
+      config_.seccomp);
   if (!devices) return forward(devices);
   devices_ = std::move(*devices);
   if (auto ok = devices_->attach(mmio_); !ok) return ok;

@@ -142,11 +142,12 @@ UnixListener::UnixListener(UnixListener&& other) noexcept
     : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})), device_(other.device_),
       inode_(other.inode_) {}
 
-UnixListener::~UnixListener() {
+void UnixListener::remove() {
   struct stat info{};
   if (!path_.empty() && ::lstat(path_.c_str(), &info) == 0 && info.st_dev == device_ &&
       info.st_ino == inode_)
     (void)::unlink(path_.c_str());
+  path_.clear();
 }
 
 bool may_control(uid_t peer, uid_t own) {

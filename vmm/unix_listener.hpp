@@ -19,10 +19,15 @@ class UnixListener {
   /// Errors: invalid_argument: the path is too long for a socket, or somebody listens there, or it is no socket;
   /// no_such_file, no_permission: its directory; host_limit, host_failed. Sleeps, for a lock 2 s at most.
   static Result<UnixListener> open(const std::filesystem::path& path);
-  /// Removes the file, if it is still its own.
-  ~UnixListener();
+
+  /// remove().
+  ~UnixListener() { remove(); }
+
   UnixListener(UnixListener&& other) noexcept;
   UnixListener& operator=(UnixListener&&) = delete;
+
+  /// Removes the file, if it is still its own. Any number of times.
+  void remove();
 
   /// Non-blocking, for poll and accept4.
   [[nodiscard]] int fd() const { return fd_.get(); }

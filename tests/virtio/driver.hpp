@@ -27,7 +27,8 @@ class Rig {
         [this](const std::string& why) {
           const std::lock_guard lock(mutex_);
           broken_.push_back(why);
-        });
+        },
+        SeccompMode::off);
     SLAT_CHECK(bool(transport), "no transport");
     transport_ = std::move(*transport);
   }

@@ -137,7 +137,7 @@ class ControlSocketTest : public SocketTest {
               .body = "\"" + request.target + "|" +
                       (request.target == "/big" ? std::string(4 << 20, 'x') : request.body) + "\""};
         },
-        limits);
+        SeccompMode::off, limits);
     ASSERT_TRUE(socket) << socket.error().message;
     socket_ = std::move(*socket);
   }

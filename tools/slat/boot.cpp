@@ -52,13 +52,13 @@ class Attention {
   void tick(vmm::Machine& machine) {
     if (patience_.count() == 0) return;
     if (machine.is_paused()) { // its progress is looked at from the resumption on
-      watchdog_ = Watchdog(Watchdog::Clock::now(), patience_);
+      watchdog_.emplace(Watchdog::Clock::now(), patience_);
       return;
     }
     const std::uint64_t bytes = begun_.load(std::memory_order_relaxed); // a count
     if (bytes != done_.load(std::memory_order_relaxed)) return; // standard output is what waits
     const auto vcpus = machine.samples();
-    const auto notice = watchdog_.look(Watchdog::Clock::now(), bytes, vcpus);
+    const auto notice = watchdog_->look(Watchdog::Clock::now(), bytes, vcpus);
     if (notice != Watchdog::Notice::none)
       fmt::print(stderr, "slat: {}\n",
                  progress_notice(notice, patience_, vcpus, machine.is_pc(), machine.ram()));
@@ -67,7 +67,7 @@ class Attention {
 
  private:
   const std::chrono::seconds patience_;
-  Watchdog watchdog_{Watchdog::Clock::now(), patience_};
+  std::optional<Watchdog> watchdog_{std::in_place, Watchdog::Clock::now(), patience_};
   std::atomic<std::uint64_t> begun_{0};
   std::atomic<std::uint64_t> done_{0};
 };
@@ -125,7 +125,8 @@ int boot(const BootOptions& options) {
   if ((*machine)->is_pc()) console.emplace((*machine)->console());
   if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
   auto result = run_machine(
-      **machine, attention.interval(), [&] { attention.tick(**machine); },
+      **machine, attention.interval(), [&] {
+      attention.tick(**machine); },
       console ? &*console : nullptr);
   console.reset(); // what follows is for the terminal as it was
   control.close();
@@ -133,15 +134,15 @@ int boot(const BootOptions& options) {
   const StormKeeper::Totals& storm = storms.finish();
   int code = exit_code_of(*result, control.was_shut_down());
   if (!storm.error.empty()) {
-    fmt::print(stderr, "slat: the storm ended early: {}\n", storm.error);
-    if (code == exit_success) code = exit_host_failed;
+      fmt::print(stderr, "slat: the storm ended early: {}\n", storm.error);
+      if (code == exit_success) code = exit_host_failed;
   } else if (storm.storms != 0) {
-    fmt::print(stderr, "slat: storm: {} ranges\n", storm.all_ranges());
+      fmt::print(stderr, "slat: storm: {} ranges\n", storm.all_ranges());
   }
   if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
   print_stats(**machine, options.machine.stats_format());
   return code;
-}
+  }
 
 } // namespace
 

@@ -10,7 +10,8 @@ namespace slat::tool {
 
 vmm::Result<void> MachineControl::serve(const std::string& path) {
   auto socket = vmm::ControlSocket::open(
-      path, [this](const vmm::HttpRequest& request) { return api_.answer(request); });
+      path, [this](const vmm::HttpRequest& request) { return api_.answer(request); },
+      machine_->config().seccomp);
   if (!socket) return vmm::forward(socket);
   socket_ = std::move(*socket);
   return {};

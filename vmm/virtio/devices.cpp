@@ -31,7 +31,8 @@ Result<std::unique_ptr<Device>> make_disk(const DiskConfig& config, std::size_t 
 } // namespace
 
 Result<std::unique_ptr<Devices>> Devices::create(const DevicesConfig& config, GuestRam& ram,
-                                                 Interrupt interrupt, Notice notice) {
+                                                 Interrupt interrupt, Notice notice,
+                                                 SeccompMode seccomp) {
   std::unique_ptr<Devices> all(new Devices);
   for (const DiskConfig& disk : config.disks) {
     auto device = make_disk(disk, all->devices_.size());
@@ -60,8 +61,8 @@ Result<std::unique_ptr<Devices>> Devices::create(const DevicesConfig& config, Gu
                     all->devices_.size(), lines.size()));
   for (std::size_t i = 0; i < all->devices_.size(); ++i) {
     const unsigned gsi = lines[i];
-    auto transport =
-        MmioTransport::create(*all->devices_[i], ram, [interrupt, gsi] { interrupt(gsi); }, notice);
+    auto transport = MmioTransport::create(
+        *all->devices_[i], ram, [interrupt, gsi] { interrupt(gsi); }, notice, seccomp);
     if (!transport) return forward(transport);
     all->transports_.push_back(std::move(*transport));
     all->places_.push_back({first_register + i * stride, MmioTransport::register_bytes, gsi});

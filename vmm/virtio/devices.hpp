@@ -37,10 +37,11 @@ class Devices {
   using Interrupt = std::function<void(unsigned gsi)>;
   using Notice = std::function<void(const std::string& line)>;
 
-  /// Opens what they stand for and starts their threads. The RAM outlives them. Errors: invalid_argument (too many,
+  /// Opens what they stand for and starts their threads; prepare_sandbox() first. The RAM outlives them. Errors: invalid_argument (too many,
   /// or a balloon larger than the RAM), and those of BlockImage::open() and MmioTransport::create().
   static Result<std::unique_ptr<Devices>> create(const DevicesConfig& config, GuestRam& ram,
-                                                 Interrupt interrupt, Notice notice);
+                                                 Interrupt interrupt, Notice notice,
+                                                 SeccompMode seccomp);
 
   /// Claims their registers. Errors: those of MmioBus::attach().
   Result<void> attach(MmioBus& bus);

@@ -64,16 +64,19 @@ void set_half(std::uint64_t& value, bool high, std::uint32_t part) {
 
 } // namespace
 
-MmioTransport::MmioTransport(Device& device, GuestRam& ram, Interrupt interrupt, OnBroken on_broken)
+MmioTransport::MmioTransport(Device& device, GuestRam& ram, Interrupt interrupt, OnBroken on_broken,
+                             SeccompMode seccomp)
     : device_(&device), ram_(&ram), interrupt_(std::move(interrupt)),
-      on_broken_(std::move(on_broken)) {
+      on_broken_(std::move(on_broken)), seccomp_(seccomp) {
   for (unsigned i = 0; i < device.queues(); ++i) workers_.push_back(std::make_unique<Worker>());
 }
 
-Result<std::unique_ptr<MmioTransport>>
-MmioTransport::create(Device& device, GuestRam& ram, Interrupt interrupt, OnBroken on_broken) {
+Result<std::unique_ptr<MmioTransport>> MmioTransport::create(Device& device, GuestRam& ram,
+                                                             Interrupt interrupt,
+                                                             OnBroken on_broken,
+                                                             SeccompMode seccomp) {
   std::unique_ptr<MmioTransport> transport(
-      new MmioTransport(device, ram, std::move(interrupt), std::move(on_broken)));
+      new MmioTransport(device, ram, std::move(interrupt), std::move(on_broken), seccomp));
   device.attach(*transport);
   for (unsigned i = 0; i < device.queues(); ++i) {
     try {
@@ -254,6 +257,12 @@ void MmioTransport::reset() {
 
 void MmioTransport::run(unsigned index) {
   pthread_setname_np(pthread_self(), fmt::format("slat-{}-{}", device_->name(), index).c_str());
+  if (auto ok = enter_sandbox(ThreadKind::device, seccomp_); !ok)
+    return break_device(ok.error().message); // and nothing is served unfiltered
+  serve_all(index);
+}
+
+void MmioTransport::serve_all(unsigned index) {
   Worker& worker = *workers_[index];
   for (;;) {
     {

@@ -12,6 +12,7 @@
 
 #include "mmu/thread_safety.hpp"
 #include "vmm/mmio_bus.hpp"
+#include "vmm/seccomp.hpp"
 #include "vmm/virtio/device.hpp"
 
 #include <atomic>
@@ -33,9 +34,11 @@ class MmioTransport final : public MmioDevice, private DeviceHost {
   /// The driver has broken a rule, or the host cannot go on: one line. A queue's thread, at most once for each reset.
   using OnBroken = std::function<void(const std::string& why)>;
 
-  /// Starts a thread a queue. The device and the RAM outlive it. Errors: host_limit.
+  /// Starts a thread a queue, with the filter of ThreadKind::device; prepare_sandbox() first. The device and the RAM
+  /// outlive it. Errors: host_limit.
   static Result<std::unique_ptr<MmioTransport>> create(Device& device, GuestRam& ram,
-                                                       Interrupt interrupt, OnBroken on_broken);
+                                                       Interrupt interrupt, OnBroken on_broken,
+                                                       SeccompMode seccomp);
   /// Ends the threads. Nobody accesses it any more, and the RAM's faults are still served.
   ~MmioTransport() override;
 
@@ -59,7 +62,8 @@ class MmioTransport final : public MmioDevice, private DeviceHost {
     std::thread thread;
   };
 
-  MmioTransport(Device& device, GuestRam& ram, Interrupt interrupt, OnBroken on_broken);
+  MmioTransport(Device& device, GuestRam& ram, Interrupt interrupt, OnBroken on_broken,
+                SeccompMode seccomp);
 
   void kick(unsigned queue) override;
   void config_changed() override;
@@ -73,6 +77,7 @@ class MmioTransport final : public MmioDevice, private DeviceHost {
   void activate() SLAT_REQUIRES(registers_);
   void reset() SLAT_REQUIRES(registers_);
   void run(unsigned index);
+  void serve_all(unsigned index);
   void serve_once(unsigned index);
   void set_interrupt(std::uint32_t cause);
   void break_device(const std::string& why);
@@ -81,6 +86,7 @@ class MmioTransport final : public MmioDevice, private DeviceHost {
   GuestRam* ram_;
   const Interrupt interrupt_;
   const OnBroken on_broken_;
+  const SeccompMode seccomp_;
   std::vector<std::unique_ptr<Worker>> workers_; // constant after create()
 
   mmu::Mutex registers_{mmu::LockRank::device};
