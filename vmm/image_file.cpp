@@ -7,8 +7,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
-#include <new>
 #include <string>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +48,10 @@ tl::unexpected<Error> unreadable(std::string_view file, std::string_view doing, 
 
 } // namespace
 
+void UnmapImage::operator()(std::byte* pages) const {
+  ::munmap(pages, size);
+}
+
 Result<ImageFile> read_image_file(const std::filesystem::path& path, std::string_view what) {
   const std::string name = fmt::format("{} '{}'", what, printable(path.native()));
   // O_NONBLOCK: a FIFO without a writer must not hang the open.
@@ -66,11 +70,14 @@ Result<ImageFile> read_image_file(const std::filesystem::path& path, std::string
                 fmt::format("{}: a file of {} bytes is more than the {} that slat loads; strip it",
                             name, size, max_image_file_size));
   }
-  ImageFile image{std::unique_ptr<std::byte[]>(new (std::nothrow) std::byte[size])};
-  if (!image.data) {
+  if (size == 0) return ImageFile{};
+  void* const pages =
+      ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) {
     return fail(Errc::host_limit, ENOMEM,
                 fmt::format("{}: no memory for the {} bytes of the file; strip it", name, size));
   }
+  ImageFile image{{static_cast<std::byte*>(pages), {size}}};
   while (image.size < size) {
     const auto got = ::read(file.fd(), image.data.get() + image.size, size - image.size);
     if (got < 0 && errno == EINTR) continue;

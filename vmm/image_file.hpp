@@ -15,8 +15,14 @@ namespace slat::vmm {
 /// Larger files are refused before they are read.
 inline constexpr std::uint64_t max_image_file_size = std::uint64_t{4} << 30;
 
+struct UnmapImage {
+  std::size_t size = 0;
+  void operator()(std::byte* pages) const;
+};
+
 struct ImageFile {
-  std::unique_ptr<std::byte[]> data;
+  /// Pages of their own: an allocator would keep them a while, and a kernel is more than all else that slat needs.
+  std::unique_ptr<std::byte[], UnmapImage> data;
   std::uint64_t size = 0;
 
   [[nodiscard]] std::span<const std::byte> bytes() const { return {data.get(), size}; }
