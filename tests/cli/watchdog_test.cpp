@@ -96,6 +96,17 @@ TEST_F(WatchdogTest, NoticesVcpusThatDoNotComeOutOfTheGuest) {
   EXPECT_THAT(watch(100, 1, lost), testing::ElementsAre(Notice::stuck));
 }
 
+TEST_F(WatchdogTest, RemembersWhereAVcpuWasAsLongAsTheSignLasts) {
+  const auto answers_once = [](int second) {
+    return second == 0 ? Vcpus{sample(0x1000, 7)} : Vcpus{vmm::VcpuSample{}};
+  };
+  EXPECT_THAT(watch(30, 1, answers_once), testing::IsEmpty());
+  ASSERT_TRUE(watchdog_.seen());
+  EXPECT_EQ(watchdog_.seen()->registers->rip, 0x1000U);
+  EXPECT_THAT(watch(1, 1, answers_once), testing::ElementsAre(Notice::stuck));
+  EXPECT_FALSE(watchdog_.seen()) << "that was before";
+}
+
 TEST_F(WatchdogTest, SaysNothingWhereNoVcpuRuns) {
   EXPECT_THAT(watch(100, 1, [](int) { return Vcpus{}; }), testing::IsEmpty());
 }

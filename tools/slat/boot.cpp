@@ -60,8 +60,9 @@ class Attention {
     const auto vcpus = machine.samples();
     const auto notice = watchdog_->look(Watchdog::Clock::now(), bytes, vcpus);
     if (notice != Watchdog::Notice::none)
-      fmt::print(stderr, "slat: {}\n",
-                 progress_notice(notice, patience_, vcpus, machine.is_pc(), machine.ram()));
+      fmt::print(
+          stderr, "slat: {}\n",
+          progress_notice(notice, patience_, watchdog_.seen(), machine.is_pc(), machine.ram()));
     machine.request_samples();
   }
 

@@ -37,6 +37,14 @@ bool Watchdog::has_moved(Vcpu& vcpu, const vmm::VcpuSample& sample) const {
 
 Watchdog::Notice Watchdog::look(Clock::time_point now, std::uint64_t serial_bytes,
                                 std::span<const vmm::VcpuSample> vcpus) {
+  const auto answer =
+      std::ranges::find_if(vcpus, [](const auto& vcpu) { return !!vcpu.registers; });
+  if (answer != vcpus.end()) {
+    seen_ = *answer;
+    seen_at_ = now;
+  } else if (now - seen_at_ >= patience_) {
+    seen_.reset();
+  }
   if (serial_bytes == 0 && now - start_ >= patience_ && !silence_told_) {
     silence_told_ = true;
     stuck_told_ = true; // one line is enough
@@ -67,7 +75,7 @@ Watchdog::Notice Watchdog::look(Clock::time_point now, std::uint64_t serial_byte
 }
 
 std::string progress_notice(Watchdog::Notice notice, std::chrono::seconds patience,
-                            std::span<const vmm::VcpuSample> vcpus, bool is_linux,
+                            const std::optional<vmm::VcpuSample>& seen, bool is_linux,
                             vmm::GuestMemory& memory) {
   std::string line =
       notice == Watchdog::Notice::silent
@@ -76,8 +84,7 @@ std::string progress_notice(Watchdog::Notice notice, std::chrono::seconds patien
           : fmt::format("the guest makes no progress: for {} s no vCPU has done anything but go "
                         "round in one place with its interrupts off",
                         patience.count());
-  const auto seen = std::ranges::find_if(vcpus, [](const auto& vcpu) { return !!vcpu.registers; });
-  if (seen != vcpus.end())
+  if (seen)
     line += fmt::format("; vCPU {} is at {:#x} in ring {} ({})", seen->index, seen->registers->rip,
                         seen->registers->cpl, instruction_at(*seen->registers, memory));
   else

@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,6 +38,10 @@ class Watchdog {
   [[nodiscard]] Notice look(Clock::time_point now, std::uint64_t serial_bytes,
                             std::span<const vmm::VcpuSample> vcpus);
 
+  /// A vCPU with registers, as it was last seen while the sign lasted: on a busy host the last look may have come too
+  /// early for an answer. None: no vCPU has come out of the guest since. The thread of look().
+  [[nodiscard]] const std::optional<vmm::VcpuSample>& seen() const { return seen_; }
+
  private:
   struct Place {
     std::uint64_t rip;
@@ -57,13 +62,15 @@ class Watchdog {
   std::uint64_t serial_bytes_ = 0;
   unsigned looks_ = 0; // since then
   std::vector<Vcpu> vcpus_;
+  std::optional<vmm::VcpuSample> seen_;
+  Clock::time_point seen_at_;
   bool silence_told_ = false;
   bool stuck_told_ = false;
 };
 
-/// The notice as one line: what, where (the first vCPU that could be seen), and what to do. Reads guest memory: may sleep.
+/// The notice as one line: what, where (`seen`), and what to do. Reads guest memory: may sleep.
 [[nodiscard]] std::string progress_notice(Watchdog::Notice notice, std::chrono::seconds patience,
-                                          std::span<const vmm::VcpuSample> vcpus, bool is_linux,
+                                          const std::optional<vmm::VcpuSample>& seen, bool is_linux,
                                           vmm::GuestMemory& memory);
 
 } // namespace slat::tool
