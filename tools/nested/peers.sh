@@ -7,14 +7,16 @@ marker='guest: Linux' # guest_init's first line
 
 usage() {
   cat <<'HELP'
-Usage: peers.sh [--rounds N] [--memory MIB] [--seconds N] [--build-dir DIR]
+Usage: peers.sh [--rounds N] [--memory MIB] [--seconds N] [--wall-clock] [--build-dir DIR]
 Compares slat with QEMU's microvm in a nested host (see run.sh): N rounds (10), in
 each of which both boot the same kernel and initrd once, the first by turns, with
 1 vCPU and MIB of RAM (256); after a round that does not count. Prints each boot,
 then the medians with the smallest and the largest:
 
   ms to user space      from the start of the VMM's process to the first line that
-                        the guest's first process prints
+                        the guest's first process prints: a millisecond is 1,000,000
+                        instructions of the nested host and all in it, whatever else
+                        this machine does; --wall-clock: real time
   KiB beyond guest RAM  resident then, of all mappings but the guest's RAM
   KiB page tables       of the VMM's process, guest RAM's among them
 
@@ -97,10 +99,11 @@ if [ "${1:-}" = inside ]; then
 fi
 
 here=$(cd "$(dirname "$0")" && pwd)
-rounds=10 memory=256 seconds=1200 build_dir=$here/../../build/release
+rounds=10 memory=256 seconds=1200 clock=--steady-clock build_dir=$here/../../build/release
 while [ $# -gt 0 ]; do
   case $1 in
   -h | --help) usage && exit ;;
+  --wall-clock) clock='' && shift && continue ;;
   --rounds | --memory | --seconds | --build-dir)
     [ $# -ge 2 ] || { echo "peers.sh: $1 needs a value" >&2 && exit 64; }
     ;;
@@ -116,7 +119,8 @@ while [ $# -gt 0 ]; do
 done
 meter=$build_dir/tools/nested/slat-nested-boot-meter
 [ -x "$meter" ] || { echo "peers.sh: no $meter: build the target slat_nested_boot_meter" >&2 && exit 69; }
-exec "$here/run.sh" --build-dir "$build_dir" --memory $((1024 + 2 * memory)) --seconds "$seconds" --linux-guest \
+# shellcheck disable=SC2086 # an option or none
+exec "$here/run.sh" $clock --build-dir "$build_dir" --memory $((1024 + 2 * memory)) --seconds "$seconds" --linux-guest \
   --program slat --program qemu-system-x86_64 --program "$meter" --file /usr/share/qemu/qboot.rom \
   --file /usr/share/qemu/bios-microvm.bin --file /usr/share/qemu/linuxboot_dma.bin --file "$here/peers.sh" \
   -- sh "$here/peers.sh" inside "$rounds" "$memory"

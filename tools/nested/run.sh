@@ -27,6 +27,8 @@ prints comes out here; its exit code is run.sh's.
                   runs what it has as run="COMMAND" and powers off
   --guest-file PATH, --guest-program NAME
                   as --file and --program, into that user space
+  --steady-clock  a nanosecond in the nested host is one instruction executed, so that
+                  its times do not depend on what else this machine does
   --env NAME=TEXT a variable for COMMAND; may be repeated
   --build-dir DIR take slat from there as it is (build/release, built first)
   --log FILE      keep the nested host's own console in FILE
@@ -45,7 +47,7 @@ permission, 124 the time was up twice, 125 the nested host died twice.
 HELP
 }
 
-memory=1024 seconds=300 log='' build_dir='' jobs=$(nproc) linux_guest=no
+memory=1024 seconds=300 log='' build_dir='' jobs=$(nproc) linux_guest=no clock=()
 files=() programs=() guest_files=() guest_programs=() variables=()
 while (($# > 0)); do
   option=$1
@@ -53,6 +55,7 @@ while (($# > 0)); do
   -h | --help) usage && exit ;;
   --) shift && break ;;
   --linux-guest) linux_guest=yes && shift && continue ;;
+  --steady-clock) clock=(-icount shift=0,sleep=off) && shift && continue ;;
   --*=*) # --option=value is --option value
     set -- "${option%%=*}" "${option#*=}" "${@:2}"
     continue
@@ -104,7 +107,7 @@ boot_once() {
   : >"$work/console"
   # One CPU, and no XSAVE: with more of either, this QEMU hangs now and then.
   timeout --foreground "$seconds" qemu-system-x86_64 -M q35 -accel tcg -cpu max,+svm,+npt,-xsave,-pku -smp 1 \
-    -m "$memory" -no-reboot -nodefaults -display none -monitor none \
+    "${clock[@]}" -m "$memory" -no-reboot -nodefaults -display none -monitor none \
     -kernel "$kernel/vmlinuz" -initrd "$work/initrd.gz" -append "console=ttyS0 reboot=t panic=-1 quiet" \
     -serial "file:$work/console" -serial stdio -device isa-debug-exit,iobase=0xf4,iosize=1 </dev/null || status=$?
   [[ -z $log ]] || cp "$work/console" "$log"
