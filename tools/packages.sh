@@ -43,6 +43,7 @@ binutils             cmd:strip
 '
 
 slat_nested_test_packages="$slat_nested_packages
+e2fsprogs            cmd:mke2fs
 memtester            cmd:memtester
 stress-ng            cmd:stress-ng
 "
