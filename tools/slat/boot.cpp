@@ -62,7 +62,7 @@ class Attention {
     if (notice != Watchdog::Notice::none)
       fmt::print(
           stderr, "slat: {}\n",
-          progress_notice(notice, patience_, watchdog_.seen(), machine.is_pc(), machine.ram()));
+          progress_notice(notice, patience_, watchdog_->seen(), machine.is_pc(), machine.ram()));
     machine.request_samples();
   }
 
@@ -108,8 +108,7 @@ int boot(const BootOptions& options) {
   auto devices = options.devices.config(config->memory, config->serial);
   if (!devices) return report(devices.error());
   config->devices = std::move(*devices);
-  config->notice = [](const std::string& line) { fmt::print(stderr, "slat: {}
-", line); };
+  config->notice = [](const std::string& line) { fmt::print(stderr, "slat: {}\n", line); };
   auto machine = make_machine(std::move(*config));
   if (!machine) return report(machine.error());
   StormKeeper storms(**machine,
@@ -126,8 +125,7 @@ int boot(const BootOptions& options) {
   if ((*machine)->is_pc()) console.emplace((*machine)->console());
   if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
   auto result = run_machine(
-      **machine, attention.interval(), [&] {
-      attention.tick(**machine); },
+      **machine, attention.interval(), [&] { attention.tick(**machine); },
       console ? &*console : nullptr);
   console.reset(); // what follows is for the terminal as it was
   control.close();
@@ -135,15 +133,15 @@ int boot(const BootOptions& options) {
   const StormKeeper::Totals& storm = storms.finish();
   int code = exit_code_of(*result, control.was_shut_down());
   if (!storm.error.empty()) {
-      fmt::print(stderr, "slat: the storm ended early: {}\n", storm.error);
-      if (code == exit_success) code = exit_host_failed;
+    fmt::print(stderr, "slat: the storm ended early: {}\n", storm.error);
+    if (code == exit_success) code = exit_host_failed;
   } else if (storm.storms != 0) {
-      fmt::print(stderr, "slat: storm: {} ranges\n", storm.all_ranges());
+    fmt::print(stderr, "slat: storm: {} ranges\n", storm.all_ranges());
   }
   if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
   print_stats(**machine, options.machine.stats_format());
   return code;
-  }
+}
 
 } // namespace
 
