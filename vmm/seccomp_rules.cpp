@@ -13,6 +13,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 namespace slat::vmm {
@@ -141,7 +142,9 @@ void add_control(Rules& rules) {
   rules.allow({SYS_seccomp}); // its storms enter theirs
   rules.allow(SYS_prctl, 0, {PR_SET_NO_NEW_PRIVS});
   rules.allow({SYS_read, SYS_close, SYS_accept4, SYS_recvfrom, SYS_recvmsg, SYS_sendto, SYS_sendmsg,
-               SYS_shutdown, SYS_fstat, SYS_unlink, SYS_unlinkat});
+               SYS_shutdown, SYS_fstat, SYS_newfstatat, SYS_unlink, SYS_unlinkat});
+  rules.allow(SYS_getsockopt, 2, {SO_PEERCRED});
+  rules.allow({SYS_geteuid});
 }
 
 } // namespace

@@ -9,6 +9,7 @@ for ((i = 1; i < $#; ++i)); do
   [[ ${!i} != --program && ${!i} != --guest-program ]] || { next=$((i + 1)) && tools+=("${!next}"); }
 done
 for tool in "${tools[@]}"; do
+  [[ $tool != slat ]] || continue
   PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || { echo "skipped: no $tool" && exit 77; }
 done
 code=0

@@ -82,7 +82,7 @@ TEST(Dma, I26_ADiskReadsAndWritesRightWhileItsMemoryIsTakenAway) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   unsigned requests = 0;
   while (std::chrono::steady_clock::now() < end || taker.ranges() < 50) {
-    const std::uint32_t sectors = 1 + random() % 200;
+    const auto sectors = static_cast<std::uint32_t>(1 + random() % 200);
     const std::uint64_t sector = random() % (disk_bytes / 512 - sectors);
     const auto place = model.begin() + static_cast<std::ptrdiff_t>(sector * 512);
     const Gpa at = data + random() % 4096;
@@ -119,7 +119,7 @@ TEST(Dma, I39_ABalloonDiscardsTheRightPagesWhileViewsMove) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   while (std::chrono::steady_clock::now() < end || taker.ranges() < 50) {
     constexpr std::uint32_t first = 512; // 2 MiB
-    const std::uint32_t given = random() % 64;
+    const auto given = static_cast<std::uint32_t>(random() % 64);
     for (std::uint32_t page = first; page < first + 64; ++page)
       rig.store<std::uint64_t>(page * guest_page_size, page);
     rig.store(header, std::array<std::uint32_t, 2>{first + given, first + 63 - given});

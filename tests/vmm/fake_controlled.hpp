@@ -18,10 +18,10 @@ class FakeBalloon final : public BalloonControl {
 
   [[nodiscard]] State state() const override { return state_; }
 
-  [[nodiscard]] Statistics statistics() const override { return {{"free_memory", 12345}}; }
+  [[nodiscard]] Statistics statistics() override { return {{"free_memory", 12345}}; }
 
   static constexpr std::uint64_t ram = 256 << 20;
-  State state_{64 << 20, 32 << 20, true, false};
+  State state_{64 << 20, 32 << 20, 0, 0, true, false};
 };
 
 class FakeControlled final : public Controlled {
