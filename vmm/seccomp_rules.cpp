@@ -138,6 +138,7 @@ void add_device(Rules& rules) {
 }
 
 void add_control(Rules& rules) {
+  add_interrupt_line(rules);  // a new target of a balloon
   add_memory_map(rules);      // a storm that it starts inherits this filter
   rules.allow({SYS_seccomp}); // its storms enter theirs
   rules.allow(SYS_prctl, 0, {PR_SET_NO_NEW_PRIVS});

@@ -117,12 +117,12 @@ void step(Input& input, Setup& setup, Driver& driver) {
     driver.notify(queue);
     return;
   case 6: {
-    const auto offset = input.take<std::uint16_t>() % 0x1fc;
+    const auto offset = std::uint64_t{input.take<std::uint16_t>()} & 0x1fc;
     rig.write(offset, input.take<std::uint32_t>());
     return;
   }
   case 7:
-    (void)rig.read(input.take<std::uint16_t>() % 0x1fc);
+    (void)rig.read(std::uint64_t{input.take<std::uint16_t>()} & 0x1fc);
     return;
   case 8:
     setup.host_side(input.take<std::uint8_t>());
