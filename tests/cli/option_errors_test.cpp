@@ -54,6 +54,25 @@ INSTANTIATE_TEST_SUITE_P(
     name_of);
 
 INSTANTIATE_TEST_SUITE_P(
+    Devices, BadOptions,
+    testing::Values(
+        Case{"DiskWithUnknownKey", with({"--disk", "path=a,speed=9"}), {"speed=9", "num_queues"}},
+        Case{"DiskWithoutPath", with({"--disk", "readonly=on"}), {"--disk", "path=FILE"}},
+        Case{"DiskHalfReadOnly",
+             with({"--disk", "a,readonly=half"}),
+             {"readonly=half", "on or off"}},
+        Case{"DiskWithoutQueues", with({"--disk", "a,num_queues=0"}), {"num_queues=0", "1 to 16"}},
+        Case{"DiskQueuesNotANumber", with({"--disk", "a,num_queues=2x"}), {"num_queues=2x"}},
+        Case{"BalloonBeyondTheRam", with({"--balloon", "size=1T"}), {"size=1T", "at most"}},
+        Case{"BalloonOfAPieceOfAPage", with({"--balloon", "size=5000"}), {"size=5000", "4K"}},
+        Case{"BalloonWithUnknownKey", with({"--balloon", "shape=round"}), {"shape=round"}},
+        Case{"UnknownConsole", with({"--console", "hvc"}), {"--console", "hvc"}},
+        Case{"DevicesForAGuestWithoutDrivers",
+             with({"--accel", "soft", "--rng"}),
+             {"virtio", "is not Linux"}}),
+    name_of);
+
+INSTANTIATE_TEST_SUITE_P(
     Numbers, BadOptions,
     testing::Values(
         Case{"CpusNegative", with({"--cpus", "-1"}), {"--cpus"}},

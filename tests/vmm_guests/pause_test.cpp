@@ -13,7 +13,7 @@ using Reason = MachineEnd::Reason;
 
 class MachinePause : public MachineTest {};
 
-MachineConfig endless(unsigned cpus) {
+MachineConfig endless_in_slots(unsigned cpus) {
   return {.kernel = memstress_image(),
           .command_line = "mib=16",
           .memory = 64 << 20,
@@ -38,7 +38,7 @@ bool goes_on(Machine& machine, std::uint64_t before) {
 }
 
 TEST_F(MachinePause, TheGuestStandsStillUntilResumeWhileAStormGoesOn) {
-  auto machine = make_machine(endless(2));
+  auto machine = make_machine(endless_in_slots(2));
   ASSERT_TRUE(machine);
   ASSERT_TRUE(machine->start());
   ASSERT_TRUE(wait_until_running(*machine));
@@ -66,7 +66,7 @@ TEST_F(MachinePause, TheGuestStandsStillUntilResumeWhileAStormGoesOn) {
 
 TEST_F(MachinePause, AStopEndsAPausedMachine) {
   for (const unsigned cpus : {1u, 3u}) {
-    auto machine = make_machine(endless(cpus));
+    auto machine = make_machine(endless_in_slots(cpus));
     ASSERT_TRUE(machine && machine->start());
     ASSERT_TRUE(wait_until_running(*machine));
     machine->pause();
@@ -78,7 +78,7 @@ TEST_F(MachinePause, AStopEndsAPausedMachine) {
 }
 
 TEST_F(MachinePause, APausedMachineCanBeDestroyed) {
-  auto machine = make_machine(endless(2));
+  auto machine = make_machine(endless_in_slots(2));
   ASSERT_TRUE(machine && machine->start());
   machine->pause();
   machine.reset();
@@ -98,7 +98,7 @@ TEST_F(MachinePause, OneThatIsPausedBeforeItsStartWaits) {
 TEST_F(MachinePause, AtRandomTimesWithStopsAndTheEndInAStormOfSlotChanges) {
   std::mt19937 random(20240612);
   for (int round = 0; round < 15; ++round) {
-    MachineConfig config = endless(1 + unsigned(random() % 3));
+    MachineConfig config = endless_in_slots(1 + unsigned(random() % 3));
     if (round % 3 == 0) config.command_line += " passes=1";
     auto machine = make_machine(std::move(config));
     ASSERT_TRUE(machine);
