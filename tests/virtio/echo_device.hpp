@@ -4,6 +4,7 @@
 #include "vmm/virtio/device.hpp"
 #include "vmm/virtio/segments.hpp"
 
+#include <functional>
 #include <vector>
 
 namespace slat::vmm::virtio {
@@ -32,6 +33,7 @@ class EchoDevice final : public Device {
 
   Result<void> process(unsigned, Queue& queue, GuestRam& ram) override {
     return serve(queue, *host_, [&](const Chain& chain) -> Result<std::uint32_t> {
+      if (on_buffer) on_buffer();
       SegmentCursor in(ram, chain.readable);
       SegmentCursor out(ram, chain.writable);
       std::vector<std::byte> bytes(std::min(in.left(), out.left()));
@@ -40,6 +42,8 @@ class EchoDevice final : public Device {
       return static_cast<std::uint32_t>(bytes.size());
     });
   }
+
+  std::function<void()> on_buffer; // called for each, on the queue's thread
 
   [[nodiscard]] DeviceHost& host() { return *host_; }
 

@@ -88,6 +88,24 @@ TEST_F(QueueTest, NotificationsAreWantedWhenNothingIsLeft) {
   EXPECT_EQ(rig_.load<std::uint16_t>(Driver::used_ring(0)), 0);
 }
 
+// The driver was told that it need not notify, and did not.
+TEST_F(QueueTest, ABufferThatCameUnnotifiedIsSeenWhenNotificationsAreWantedAgain) {
+  driver_.negotiate(0);
+  driver_.set_up(0);
+  auto queue = Queue::create(rig_.ram(), {Driver::queue_entries, Driver::descriptors(0),
+                                          Driver::available(0), Driver::used_ring(0)});
+  ASSERT_TRUE(queue);
+  Chain chain;
+  ASSERT_TRUE(queue->disable_notifications());
+  EXPECT_EQ(rig_.load<std::uint16_t>(Driver::used_ring(0)), 1);
+  EXPECT_FALSE(queue->pop(chain).value());
+  driver_.add(0, {{0x100000, 4, false}});
+  EXPECT_TRUE(queue->enable_notifications().value());
+  EXPECT_EQ(rig_.load<std::uint16_t>(Driver::used_ring(0)), 0);
+  EXPECT_TRUE(queue->pop(chain).value());
+  EXPECT_FALSE(queue->enable_notifications().value());
+}
+
 TEST_F(QueueTest, ADescriptorPastTheTable) {
   driver_.start(1);
   driver_.offer(0, Driver::queue_entries);

@@ -137,6 +137,27 @@ TEST_F(TransportTest, NotificationsOfQueuesThatAreNotThereAreNothing) {
   EXPECT_TRUE(rig_.broken().empty());
 }
 
+TEST_F(TransportTest, AResetReturnsWhenNothingIsUnderWay) {
+  std::atomic<bool> entered{false};
+  std::atomic<bool> released{false};
+  device_.on_buffer = [&] {
+    entered.store(true);
+    while (!released.load()) std::this_thread::yield();
+  };
+  driver_.start(2);
+  driver_.add(0, {{0x100000, 4, false}, {0x120000, 4, true}});
+  driver_.notify(0);
+  while (!entered.load()) std::this_thread::yield();
+  std::thread release([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    released.store(true);
+  });
+  rig_.write(0x70, 0);
+  EXPECT_TRUE(released.load());
+  release.join();
+  EXPECT_EQ(rig_.read(0x60), 0u) << "what the last buffer raised is gone";
+}
+
 // A reset beside a queue that is being served: when it returns, nothing is at work, and nothing comes later.
 TEST_F(TransportTest, AResetWaitsForWhatIsUnderWay) {
   for (int round = 0; round < 300; ++round) {
