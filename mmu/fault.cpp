@@ -118,6 +118,13 @@ template <class D> class Attempt {
     PageRun run{page_, 1};
     while (run.first > window_first_ && claim_empty(run.first - 1)) --run.first, ++run.count;
     while (run.first + run.count < window_last_ && claim_empty(run.first + run.count)) ++run.count;
+    // What held for the page need not hold for pages that were claimed later (I14): somebody may have unmapped a
+    // neighbour in between, found nobody there to wait for, and be gone.
+    if (run.count > 1 && !design_.commit(ticket)) {
+      finish_neighbours(run, PageState::none);
+      run = {page_, 1};
+      mm_.counters().add(Counter::vma_commit_failed_count);
+    }
 
     PageSource& source = backing_->source();
     const bool slept = source.may_sleep();

@@ -66,6 +66,33 @@ class FaultRemap final : public Scenario {
   World world_;
 };
 
+/// A fault brings its neighbour in, which somebody unmaps.
+class FaultAroundUnmap final : public Scenario {
+ public:
+  explicit FaultAroundUnmap(VmaLockDesign design) : world_(design, 2) {}
+
+  std::vector<std::function<void()>> bodies() override {
+    return {[this] {
+              require(world_.fault_around(0, 0, 2) == FaultResult::done, "a fault went wrong");
+            },
+            [this] {
+              world_.unmap(1, 1);
+              // A speculation may have claimed the page, to find out that it came too late.
+              require(world_.backing->word(1).read().state() != PageState::present,
+                      "a page has content after its unmap (I13)");
+            }};
+  }
+
+  void check() override {
+    world_.guest->check_all();
+    world_.check_empty(1);
+    require(world_.backing->resident_pages() == 1, "resident pages are counted wrongly");
+  }
+
+ private:
+  World world_;
+};
+
 /// Two faults on one page and a discard: one fill each time that it is empty (I40).
 class FaultFaultRemove final : public Scenario {
  public:
@@ -270,6 +297,8 @@ class FaultCut final : public Scenario {
 
 constexpr ScenarioInfo scenarios[] = {
     {"fault-unmap", "fault x unmap x grace period", Designs::each, make_scenario<FaultUnmap>},
+    {"fault-around-unmap", "fault with a window x unmap of a neighbour", Designs::each,
+     make_scenario<FaultAroundUnmap>},
     {"fault-remap", "fault of a source that sleeps x unmap, map", Designs::each,
      make_scenario<FaultRemap>},
     {"fault-fault-remove", "fault x fault x discard", Designs::each,

@@ -10,6 +10,10 @@ slat_explore_mutant(I20_departure_does_not_wait_for_page_owners FILE mmu/departu
 slat_explore_mutant(I14_speculation_is_not_committed FILE mmu/fault.cpp SOURCES mmu/fault.cpp
   SCENARIO fault-remap DESIGN spf BY "unmap|freed|not empty|installed|resident"
   FROM1 [[if (!design_.commit(ticket)) {]] TO1 [[if (!design_.commit(ticket) && backing_ == nullptr) {]])
+slat_explore_mutant(I14_neighbours_are_not_committed FILE mmu/fault.cpp SOURCES mmu/fault.cpp
+  SCENARIO fault-around-unmap DESIGN spf BY "content after its unmap|not empty|resident"
+  FROM1 [[if (run.count > 1 && !design_.commit(ticket)) {]]
+  TO1 [[if (run.count > 1 && !design_.commit(ticket) && backing_ == nullptr) {]])
 slat_explore_mutant(I23_unregister_does_not_wait FILE mmu/notifier.cpp SOURCES mmu/notifier.cpp
   SCENARIO unregister-callback BY "unregistered|freed"
   FROM1 [[  srcu_.synchronize(); // the last range or aging call that saw the old list is over

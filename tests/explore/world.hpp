@@ -210,6 +210,16 @@ class World {
     return handle_mm_fault(*mm, {.address = at(page), .access = access, .mmu = &*guest}).result;
   }
 
+  /// The same for a window of pages [first, end) around it.
+  FaultResult fault_around(std::uint64_t page, std::uint64_t first, std::uint64_t end) {
+    return handle_mm_fault(*mm, {.address = at(page),
+                                 .access = vm_read,
+                                 .mmu = &*guest,
+                                 .around_start = at(first),
+                                 .around_end = at(end)})
+        .result;
+  }
+
   /// Of page 0, once: what it holds now is what it must hold for as long as it counts as unwritten.
   void track_writes() {
     require(mm->track_writes(at(0), page_size).has_value(), "track_writes() failed");
