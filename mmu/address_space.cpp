@@ -105,7 +105,7 @@ void AddressSpace::wait_for_page_owners(const VmaViews& views, bool fillers_too,
       PageWord& word = view.backing->word(page);
       const PageBits bits = word.read();
       const bool owned = fillers_too ? bits.owned() : bits.has(PageBits::locked);
-      if (!owned && (bits.raw() & clear) == 0) continue;
+      if (!owned && ((bits.raw() & clear) == 0 || word.clear_if_unowned(clear))) continue;
       word.lock();
       word.unlock(0, clear);
     }

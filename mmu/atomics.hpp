@@ -11,7 +11,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <thread>
 
 #ifdef SLAT_EXPLORE
 #include <slat_explore.hpp> // tests/explore: every access a schedule point
@@ -46,9 +45,10 @@ inline void reads_shared([[maybe_unused]] const void* object) {
 #endif
 }
 
-/// std::this_thread::yield().
-inline void yield() {
-  std::this_thread::yield();
+/// Between two sections of a long walk that waits for nobody. The kernel preempts a thread wherever it is, so all there is
+/// to give up is the section itself; sched_yield() would hand the rest of the time slice to whoever else wants the CPU,
+/// section for section. For the explorer; otherwise nothing.
+inline void between_sections() {
   before_retry();
 }
 

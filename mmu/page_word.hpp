@@ -203,6 +203,17 @@ template <class A> class PageWordOf {
   /// Clears flags (accessed, dirty) at any time; the same.
   void clear_flags(std::uint64_t flags) { word_.fetch_and(~flags, std::memory_order_relaxed); }
 
+  /// lock() and unlock(0, flags) in one step, if nobody fills or locks the page; else false, and nothing has changed.
+  /// Acquire: what the last owner did, as lock(). There is nothing to release. Does not sleep.
+  [[nodiscard]] bool clear_if_unowned(std::uint64_t flags) {
+    std::uint64_t old = word_.load(std::memory_order_relaxed); // the CAS decides
+    do {
+      if (PageBits(old).owned()) return false;
+    } while (!word_.compare_exchange_weak(old, old & ~flags, std::memory_order_acquire,
+                                          std::memory_order_relaxed));
+    return true;
+  }
+
   /// Sleeps until nobody fills or locks the page; it may be owned again on return. No page or VMA
   /// lock held.
   void wait_unowned() {

@@ -35,7 +35,7 @@ void Stage2Table<F, A>::read_dirty(std::uint64_t start, std::uint64_t end,
       [&](std::uint64_t at) {
         flush(flush_from, std::max(at, flush_from + 1));
         flush_from = at;
-        mmu::yield();
+        mmu::between_sections();
       });
   // A TLB may let writes pass without a mark until it is flushed: they belong to this reading, and
   // their pages are in the log by now (I32).

@@ -226,7 +226,7 @@ template <class F, class A = StdAtomics> class Stage2Table {
   }
 
   /// Between two sections of a walk that owes no flush.
-  static void yield(std::uint64_t) { mmu::yield(); }
+  static void yield(std::uint64_t) { mmu::between_sections(); }
 
   const Stage2Options options_;
   TlbFlusher* const flusher_;

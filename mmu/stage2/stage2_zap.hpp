@@ -89,7 +89,7 @@ bool Stage2Table<F, A>::zap_range(std::uint64_t start, std::uint64_t end, Tables
   walk_range(start, end, 1, true, zap, [&](std::uint64_t at) {
     flush(flush_from, std::max(at, flush_from + 1)); // nothing pending while others run (I28)
     flush_from = at;
-    mmu::yield();
+    mmu::between_sections();
   });
   flush(flush_from, flush_to);
   return any;
@@ -127,7 +127,7 @@ bool Stage2Table<F, A>::unlink_tables(unsigned half, std::uint64_t start, std::u
   walk_range(start, end, level, true, unlink, [&](std::uint64_t at) {
     release(at);
     flush_from = at;
-    mmu::yield();
+    mmu::between_sections();
   });
   release(end);
   return any;
@@ -159,7 +159,7 @@ bool Stage2Table<F, A>::protect_range(std::uint64_t start, std::uint64_t end) {
   walk_range(start, end, 1, true, protect, [&](std::uint64_t at) {
     flush(flush_from, std::max(at, flush_from + 1));
     flush_from = at;
-    mmu::yield();
+    mmu::between_sections();
   });
   flush(flush_from, flush_to);
   return any;

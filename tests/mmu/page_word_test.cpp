@@ -156,6 +156,22 @@ TEST(PageWord, flags_are_set_at_any_time_without_touching_the_owner) {
   EXPECT_FALSE(word.read().owned());
 }
 
+TEST(PageWord, flags_are_cleared_in_one_step_only_where_nobody_owns_the_page) {
+  PageWord word;
+  PageState was{};
+  EXPECT_TRUE(word.clear_if_unowned(PageBits::installed)) << "nothing to clear is fine";
+  ASSERT_EQ(word.claim_fill(was), FillClaim::claimed);
+  EXPECT_FALSE(word.clear_if_unowned(PageBits::installed)) << "somebody fills it";
+  word.finish_fill(PageState::present);
+  word.lock();
+  word.set_flags(PageBits::installed | PageBits::dirty);
+  EXPECT_FALSE(word.clear_if_unowned(PageBits::installed)) << "somebody has it locked";
+  EXPECT_TRUE(word.read().has(PageBits::installed | PageBits::locked));
+  word.unlock();
+  EXPECT_TRUE(word.clear_if_unowned(PageBits::installed));
+  EXPECT_EQ(word.read().raw(), std::uint64_t(PageState::present) | PageBits::dirty);
+}
+
 TEST(PageWord, I40_exactly_one_of_many_threads_gets_to_fill) {
   constexpr int threads = 4;
   constexpr int rounds = 500;
