@@ -63,7 +63,7 @@ enum class GuestState : std::uint32_t {
 };
 
 inline constexpr std::uint64_t mailbox_magic = 0x31786f426c73; // "slBox1"
-inline constexpr std::uint32_t mailbox_version = 2;
+inline constexpr std::uint32_t mailbox_version = 3;
 inline constexpr std::uint32_t max_vcpus = 60; // one slot each
 
 /// Progress of one vCPU. Written by it alone, relaxed: each field only grows, but no two fields are
@@ -122,6 +122,7 @@ struct alignas(4096) Mailbox {
   alignas(64) std::uint32_t stop_request; // 1: finish, verify and exit
   std::uint32_t
       corrupt_request; // a Kind: damage memory in that way, once; the guest sets it back to 0
+  std::uint32_t touch_writes; // mode=touch: 1: visits write what is there already, and compare nothing
 
   MismatchRecord first_mismatch;
   VcpuSlot slots[max_vcpus];

@@ -25,6 +25,7 @@
     .tsc_khz = 0,
     .stop_request = 0,
     .corrupt_request = 0,
+    .touch_writes = 0,
     .first_mismatch = {},
     .slots = {},
     .discarded = {}};

@@ -45,6 +45,7 @@ void Worker::run() {
     if (visits % batch == 0) {
       if (stop_asked()) break;
       damage_on_request();
+      touch_writes_ = load_relaxed(slat_mailbox.touch_writes) != 0;
       if (options.order == Order::mix) order_ = static_cast<Order>(1 + random_below(3));
       if (options.shared_pages != 0 && !options.touch) advance_some_counter();
       if (options.discard) discard();
@@ -168,6 +169,12 @@ void Worker::take_back() {
 void Worker::touch(std::uint64_t index) {
   const std::uint64_t address = stress.plan.address(index);
   const PageId id{page_number(address), 1};
+  if (touch_writes_) {
+    store_relaxed(memory(address)[0], Pattern::tag(id));
+    add_own(slot_.pages, 1);
+    add_own(slot_.accesses, 1);
+    return;
+  }
   const std::uint64_t found = load_relaxed(memory(address)[0]);
   add_own(slot_.pages, 1);
   add_own(slot_.accesses, 1);

@@ -51,6 +51,7 @@ class Worker {
   Order order_;                         // of the current batch
   std::uint64_t deadline_ = UINT64_MAX; // TSC
   bool damaged_ = false;
+  bool touch_writes_ = false; // the mailbox's, of the current batch
 
   // The page that is given up and not acknowledged. Its entry of generations_ is 0, so that nobody looks at it.
   static constexpr std::uint64_t no_page = UINT64_MAX;
