@@ -3,16 +3,13 @@
 #include "mmu/address_space_of.hpp"
 #include "mmu/rcu.hpp"
 #include "mmu/vma_lock/all_designs.hpp"
+#include "slat/bench_threads.hpp"
 
-#include <chrono>
 #include <random>
-#include <thread>
 
 namespace slat::tool {
 
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t slice_pages = 64;        // of a thread, in what it fills and discards
 constexpr std::uint64_t scratch_pages = 1 << 14; // of a thread, to map and unmap
@@ -150,8 +147,7 @@ void BenchSpace::map_and_unmap(unsigned thread, std::uint64_t pages, bool touch)
   (void)mm_->unmap(*at, pages << mmu::page_shift);
 }
 
-void BenchSpace::work(Workload workload, unsigned thread, const std::atomic<bool>& stop,
-                      std::uint64_t& operations) {
+std::uint64_t BenchSpace::work(Workload workload, unsigned thread, const std::atomic<bool>& stop) {
   std::mt19937_64 random(thread + 1);
   const std::size_t mask = std::bit_floor(pages_.size()) - 1;
   std::uint64_t done = 0;
@@ -204,35 +200,17 @@ void BenchSpace::work(Workload workload, unsigned thread, const std::atomic<bool
       ++done;
     }
   }
-  operations = done;
-}
-
-void BenchSpace::write(unsigned rate, const std::atomic<bool>& stop) {
-  std::mt19937_64 random(rate);
-  const auto period = std::chrono::nanoseconds(1'000'000'000 / rate);
-  auto next = Clock::now();
-  while (!stop.load(std::memory_order_relaxed)) { // only a wish
-    const std::uintptr_t page = pages_[random() % pages_.size()];
-    (void)mm_->advise(page, mmu::page_size, mmu::Advice::dontneed);
-    next = std::max(next + period, Clock::now()); // a rate, not a quota
-    std::this_thread::sleep_until(next);
-  }
+  return done;
 }
 
 double BenchSpace::run(Workload workload, unsigned threads, unsigned writer_rate, double seconds) {
-  std::atomic<bool> stop{false};
-  std::vector<std::uint64_t> operations(std::size_t(threads) * 8); // a cache line each
-  std::vector<std::thread> workers;
-  const auto start = Clock::now();
-  for (unsigned i = 0; i < threads; ++i)
-    workers.emplace_back([&, i] { work(workload, i, stop, operations[std::size_t(i) * 8]); });
-  if (writer_rate != 0) workers.emplace_back([&] { write(writer_rate, stop); });
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  stop.store(true, std::memory_order_relaxed); // only a wish
-  for (std::thread& worker : workers) worker.join();
-  std::uint64_t total = 0;
-  for (const std::uint64_t count : operations) total += count;
-  return double(total) / std::chrono::duration<double>(Clock::now() - start).count();
+  return operations_per_second(
+      threads, seconds,
+      [&](unsigned thread, const std::atomic<bool>& stop) { return work(workload, thread, stop); },
+      writer_rate,
+      [&](std::uint64_t random) {
+        (void)mm_->advise(pages_[random % pages_.size()], mmu::page_size, mmu::Advice::dontneed);
+      });
 }
 
 std::string_view to_string(Workload workload) {

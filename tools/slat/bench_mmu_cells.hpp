@@ -47,13 +47,14 @@ class BenchSpace {
   /// `writer_rate` times a second. Returns operations per second, of all threads.
   double run(Workload workload, unsigned threads, unsigned writer_rate, double seconds);
 
+  /// An address in each of its VMAs, ascending or descending.
+  [[nodiscard]] std::span<const std::uintptr_t> pages() const { return pages_; }
+
  private:
   struct Subscriber;
   struct NowhereMmu;
   BenchSpace();
-  void work(Workload workload, unsigned thread, const std::atomic<bool>& stop,
-            std::uint64_t& operations);
-  void write(unsigned rate, const std::atomic<bool>& stop);
+  std::uint64_t work(Workload workload, unsigned thread, const std::atomic<bool>& stop);
   void fill_and_discard(std::uintptr_t start);
   void map_and_unmap(unsigned thread, std::uint64_t pages, bool touch);
 

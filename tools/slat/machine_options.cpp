@@ -13,6 +13,20 @@
 namespace slat::tool {
 
 void MachineOptions::add_to(CLI::App& command) {
+  add_guest_to(command);
+  add_vma_lock_to(command);
+  add_seccomp_option(command, seccomp);
+  command.add_option("--stats", stats, "Print statistics at the end; json is one line")
+      ->check(CLI::IsMember({"text", "json"}));
+}
+
+void MachineOptions::add_vma_lock_to(CLI::App& command) {
+  command.add_option("--vma-lock", vma_lock, "How faults and changes of the memory map keep apart")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}));
+}
+
+void MachineOptions::add_guest_to(CLI::App& command) {
   command.add_option("--memory", memory, "Guest RAM, like size=256M: 4M to 64G, a multiple of 4K")
       ->capture_default_str()
       ->type_name("size=SIZE");
@@ -47,12 +61,6 @@ void MachineOptions::add_to(CLI::App& command) {
           },
           "PAGES"));
   command.add_option("--kvm-device", kvm_device, "Path of the KVM device")->capture_default_str();
-  command.add_option("--vma-lock", vma_lock, "How faults and changes of the memory map keep apart")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}));
-  add_seccomp_option(command, seccomp);
-  command.add_option("--stats", stats, "Print statistics at the end; json is one line")
-      ->check(CLI::IsMember({"text", "json"}));
 }
 
 void add_seccomp_option(CLI::App& command, std::string& mode) {

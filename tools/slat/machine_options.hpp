@@ -26,8 +26,11 @@ struct MachineOptions {
   std::string stats;
   std::string api_socket; // empty: none
 
-  /// Adds them to a command.
+  /// Adds them to a command, but for --api-socket.
   void add_to(CLI::App& command);
+  /// Of those: what a guest is made of.
+  void add_guest_to(CLI::App& command);
+  void add_vma_lock_to(CLI::App& command);
   /// Adds --api-socket: for commands whose guest may run for long.
   void add_api_socket(CLI::App& command);
 
@@ -41,6 +44,10 @@ struct MachineOptions {
   /// All but the kernel and its command line.
   [[nodiscard]] vmm::Result<vmm::MachineConfig> config() const;
   [[nodiscard]] StatsFormat stats_format() const;
+
+  [[nodiscard]] mmu::VmaLockDesign design() const {
+    return mmu::vma_lock_design(vma_lock).value_or(mmu::VmaLockDesign::vma_refcount);
+  }
 };
 
 /// The option --seccomp, for commands without the others too.
