@@ -46,7 +46,9 @@ void MachineOptions::add_to(CLI::App& command) {
                                      vmm::FaultAround::max_pages);
           },
           "PAGES"));
-  command.add_option("--kvm-device", kvm_device, "Path of the KVM device")->capture_default_str();
+  command.add_option("--kvm-device", kvm_device, "Path of the KVM device")
+      ->type_name("PATH")
+      ->capture_default_str();
   command.add_option("--vma-lock", vma_lock, "How faults and changes of the memory map keep apart")
       ->capture_default_str()
       ->check(CLI::IsMember({"mmap-lock", "spf", "vma-rwsem", "vma-refcount"}));
