@@ -14,7 +14,7 @@ candidates() {
     rest=$word
     while [[ $rest == *=* ]]; do
       [[ ${rest%%=*} ]] && COMP_WORDS+=("${rest%%=*}")
-      COMP_WORDS+=(=)
+      COMP_WORDS+=('=')
       rest=${rest#*=}
     done
     [[ $rest || $word != *=* ]] && COMP_WORDS+=("$rest")

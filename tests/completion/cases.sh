@@ -1,5 +1,5 @@
-# shellcheck shell=bash
-# What the tests of all three shells ask, and compare. Sourced with $slat (the program) and a function
+# shellcheck shell=bash disable=SC2154
+# What the tests of all three shells ask, and compare. Sourced with $slat (the program), $here (this directory) and a function
 # candidates WORD...: prints the candidates for the last of the words of a command line, one a line, whole words.
 # A file name may come with or without a slash or a space behind it.
 
@@ -21,18 +21,17 @@ offered() {
 
 options_and_commands() {
   # Every command offers the commands below it, and the long options that its help lists; `ctl COMMAND` those of ctl too.
-  local tree command more
+  local tree command more own below
   tree=$("$here/../docs/help_tree.sh" "$slat")
   (($(wc -l <<<"$tree") > 20)) || { echo "slat --help lists next to nothing" && exit 1; }
   while read -r command; do
     more=
     [[ $command == "slat ctl "* ]] && more=$(awk '$1 == "slat" && $2 == "ctl" && $3 ~ /^--/ { print $3 }' <<<"$tree")
-    # shellcheck disable=SC2086,SC2046
-    offered "--help $(echo $more) $(echo $(awk -v command="$command" \
-      'index($0, command " --") == 1 { print $NF }' <<<"$tree"))" $command --
-    # shellcheck disable=SC2046
-    below=$(echo $(awk -v command="$command" 'index($0, command " ") == 1 && !/ --/ {
-      rest = substr($0, length(command) + 2); if (rest !~ / /) print rest }' <<<"$tree"))
+    own=$(awk -v command="$command" 'index($0, command " --") == 1 { print $NF }' <<<"$tree")
+    # shellcheck disable=SC2086 # words
+    offered "--help $more $own" $command --
+    below=$(awk -v command="$command" 'index($0, command " ") == 1 && !/ --/ {
+      rest = substr($0, length(command) + 2); if (rest !~ / /) print rest }' <<<"$tree")
     # shellcheck disable=SC2086
     [[ -z $below ]] || offered "$below" $command ''
   done < <(grep -v -- ' --' <<<"$tree")

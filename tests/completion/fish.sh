@@ -13,6 +13,7 @@ script=$HOME/slat.fish
 
 candidates() {
   # An option that takes a value may come with its '='.
+  # shellcheck disable=SC2016 # fish's own dollars
   fish --no-config -c 'source $argv[1]; complete -C "$argv[2..]"' "$script" "$@" | cut -f 1 | sed 's/^\(--[^=]*\)=$/\1/'
 }
 

@@ -15,8 +15,8 @@ tree() { # COMMAND...
       for (i = 1; i <= names; ++i)
         if (name[i] ~ /^--/ && name[i] != "--help") print command " " name[i]
     }' <<<"$help"
-  for name in $(awk '/^Subcommands:/ { inside = 1; next } !NF { inside = 0 } inside && /^  [^ ]/ { print $1 }' <<<"$help"); do
+  while read -r name; do
     tree "$@" "$name"
-  done
+  done < <(awk '/^Subcommands:/ { inside = 1; next } !NF { inside = 0 } inside && /^  [^ ]/ { print $1 }' <<<"$help")
 }
 tree

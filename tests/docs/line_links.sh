@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # line_links.sh [--write] TREE: each link [`TEXT`](FILE#Ln) of the documents in docs/ leads to a line that has TEXT.
 # --write: puts the number of the first line of FILE that has TEXT into each.
+# shellcheck disable=SC2016 # backticks of Markdown
 set -euo pipefail
 write=no
 [[ ${1:-} == --write ]] && write=yes && shift
