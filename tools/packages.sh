@@ -24,13 +24,14 @@ libgtest-dev         gtest/gtest.h
 libgmock-dev         gmock/gmock.h
 libbenchmark-dev     benchmark/benchmark.h
 '
-# Sanitizers and fuzzers (clang-19), models (relacy, spin), the format check.
+# Sanitizers and fuzzers (clang-19), models (relacy, spin), the format check, the API reference.
 slat_test_packages='
 clang-19             cmd:clang++-19
 libclang-rt-19-dev   cmd:clang++-19
 clang-format-19      cmd:clang-format-19
 relacy-dev           relacy/relacy.hpp
 spin                 cmd:spin
+doxygen              cmd:doxygen
 util-linux           cmd:setarch
 '
 

@@ -19,6 +19,12 @@ endif()
 
 file(REMOVE_RECURSE "${SCRATCH}")
 run("cmake --install" "${CMAKE_COMMAND}" --install "${SLAT_BUILD}" --prefix "${SCRATCH}/prefix")
+foreach(file share/man/man1/slat.1 share/bash-completion/completions/slat share/zsh/site-functions/_slat
+        share/fish/vendor_completions.d/slat.fish)
+  if(NOT EXISTS "${SCRATCH}/prefix/${file}")
+    message(FATAL_ERROR "cmake --install has not installed ${file}")
+  endif()
+endforeach()
 run("configuring the consumer" "${CMAKE_COMMAND}" -G Ninja -S "${CONSUMER}" -B "${SCRATCH}/build"
     "-DCMAKE_PREFIX_PATH=${SCRATCH}/prefix" "-DCMAKE_CXX_COMPILER=${CXX}" "-DEXPECT_CHECKED=${CHECKED}")
 run("building the consumer" "${CMAKE_COMMAND}" --build "${SCRATCH}/build")

@@ -141,6 +141,7 @@ void add_bench_footprint(CLI::App& bench, Command& run) {
       ->capture_default_str()
       ->check(CLI::IsMember({"auto", "kvm", "soft"}));
   command->add_option("--kvm-device", options->kvm_device, "Path of the KVM device")
+      ->type_name("PATH")
       ->capture_default_str();
   command->callback([options, &run] {
     run = [options] {

@@ -4,6 +4,7 @@
 #include "slat/exit_codes.hpp"
 #include "slat/machine_options.hpp"
 #include "slat/stats.hpp"
+#include "slat/storm_option.hpp"
 #include "vmm/control_api.hpp"
 #include "vmm/layout.hpp"
 #include "vmm/printable.hpp"
@@ -153,10 +154,10 @@ void add_ctl(CLI::App& program, Command& run) {
       [](const CtlOptions& o) { return change_state(o, "Resumed", "running"); });
   CLI::App* const command =
       add("storm", "Show the storm, start one, or end the one that runs", storm);
-  CLI::Option* const kinds = command
-                                 ->add_option("KINDS", options->storm,
-                                              "Such as zap,reclaim, or all, as for --storm; or off")
-                                 ->type_name("");
+  CLI::Option* const kinds =
+      command->add_option("KINDS", options->storm, "What to start, as for --storm; or off")
+          ->type_name("")
+          ->check(storm_order_values());
   command->add_option("--rate", options->rate, "Ranges a second; default 1000")
       ->needs(kinds)
       ->check(CLI::Range(std::uint64_t(1), vmm::Controlled::max_storm_rate));

@@ -44,6 +44,7 @@ void add_doctor(CLI::App& program, Command& run) {
       "doctor", "Tell what this host offers for slat, and how to mend what it does not");
   command->add_flag("--json", options->json, "One JSON object instead of lines");
   command->add_option("--kvm-device", options->kvm_device, "Path of the KVM device")
+      ->type_name("PATH")
       ->capture_default_str();
   command->footer(
       "Exit codes:\n"

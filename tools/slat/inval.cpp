@@ -191,7 +191,11 @@ void add_inval(CLI::App& program, Command& run) {
   Options& o = *options;
   CLI::App* const command =
       inval->add_subcommand("run", "Runs tests, in each cell of accelerators and lock designs");
-  command->add_option("NAME", o.names, "Tests to run; default: all");
+  std::string names;
+  for (const InvalTest& test : inval_tests())
+    names += fmt::format("{}{}", names.empty() ? "" : ",", test.name);
+  command->add_option("NAME", o.names, "Tests to run; default: all")
+      ->check(CLI::Validator([](std::string&) { return std::string(); }, "{" + names + "}"));
   command->add_option("--repeat", o.repeat, "Rounds, each with the next seed")
       ->capture_default_str()
       ->check(CLI::Range(1, 1'000'000));
@@ -212,6 +216,7 @@ void add_inval(CLI::App& program, Command& run) {
       ->capture_default_str()
       ->check(CLI::Range(0.1, 86400.0));
   command->add_option("--kvm-device", o.kvm_device, "Path of the KVM device")
+      ->type_name("PATH")
       ->capture_default_str();
   add_seccomp_option(*command, o.seccomp);
   command->add_flag("--json", o.json, "One JSON object");

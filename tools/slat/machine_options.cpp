@@ -60,7 +60,9 @@ void MachineOptions::add_guest_to(CLI::App& command) {
                                      vmm::FaultAround::max_pages);
           },
           "PAGES"));
-  command.add_option("--kvm-device", kvm_device, "Path of the KVM device")->capture_default_str();
+  command.add_option("--kvm-device", kvm_device, "Path of the KVM device")
+      ->type_name("PATH")
+      ->capture_default_str();
 }
 
 void add_seccomp_option(CLI::App& command, std::string& mode) {

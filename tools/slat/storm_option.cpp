@@ -20,15 +20,15 @@ template <class Function> std::string each_word(std::string_view words, Function
   return {};
 }
 
-std::string known_kinds() {
+std::string known_kinds(std::string_view between) {
   std::string list;
   for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
-    list += fmt::format("{}, ", vmm::name(vmm::StormKind(i)));
+    list += fmt::format("{}{}", vmm::name(vmm::StormKind(i)), between);
   return list + "all";
 }
 
 std::string no_such_kind(std::string_view word) {
-  return fmt::format("no storm '{}'; there are {}", vmm::printable(word), known_kinds());
+  return fmt::format("no storm '{}'; there are {}", vmm::printable(word), known_kinds(", "));
 }
 
 } // namespace
@@ -37,9 +37,8 @@ CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
   return command
       .add_option(
           "--storm", kinds,
-          fmt::format("What the host does to the guest's memory meanwhile, one or more with "
-                      "commas: {}; dirty, split and collapse take --accel soft",
-                      known_kinds()))
+          "What the host does to the guest's memory meanwhile, one or more with commas; dirty, "
+          "split and collapse take --accel soft")
       ->type_name("KINDS")
       ->check(CLI::Validator(
           [](std::string& words) {
@@ -47,7 +46,11 @@ CLI::Option* add_storm_option(CLI::App& command, std::string& kinds) {
               return word == "all" || vmm::storm_kind(word) ? std::string() : no_such_kind(word);
             });
           },
-          "", "storm"));
+          "{" + known_kinds(",") + "}", "storm"));
+}
+
+CLI::Validator storm_order_values() {
+  return {[](std::string&) { return std::string(); }, "{off," + known_kinds(",") + "}"};
 }
 
 void add_storm_options(CLI::App& command, std::string& kinds, vmm::StormOptions& options) {

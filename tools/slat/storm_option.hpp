@@ -10,12 +10,16 @@
 namespace CLI {
 class App;
 class Option;
+class Validator;
 } // namespace CLI
 
 namespace slat::tool {
 
 /// Adds it. Names are checked while the command line is parsed.
 CLI::Option* add_storm_option(CLI::App& command, std::string& kinds);
+
+/// For help and completion, the words of `slat ctl storm`; accepts all: the machine checks.
+CLI::Validator storm_order_values();
 
 /// Adds it with --storm-rate and --storm-pages.
 void add_storm_options(CLI::App& command, std::string& kinds, vmm::StormOptions& options);

@@ -15,7 +15,7 @@ enum class Decoded : std::uint8_t {
   truncated,   // more bytes are needed
 };
 
-/// One instruction of 64-bit code at `rip`. Bytes that are no instruction become one that raises #UD. Whether `op`
+/// One instruction of 64-bit code at `rip`. Bytes that are no instruction become one that raises `#UD`. Whether `op`
 /// ends its block is in `ends_block`.
 [[nodiscard]] Decoded decode(std::span<const std::uint8_t> bytes, std::uint64_t rip, MicroOp& op,
                              bool& ends_block);

@@ -7,9 +7,9 @@
 
 namespace slat::vmm::softcpu {
 
-/// False: no such register (#GP).
+/// False: no such register (`#GP`).
 [[nodiscard]] bool read_msr(const CpuState& state, std::uint32_t number, std::uint64_t& value);
-/// False: no such register, or a value it cannot have (#GP). EFER: the caller flushes the TLB.
+/// False: no such register, or a value it cannot have (`#GP`). EFER: the caller flushes the TLB.
 [[nodiscard]] bool write_msr(CpuState& state, std::uint32_t number, std::uint64_t value);
 
 /// The guest's time-stamp counter.
