@@ -122,7 +122,8 @@ struct alignas(4096) Mailbox {
   alignas(64) std::uint32_t stop_request; // 1: finish, verify and exit
   std::uint32_t
       corrupt_request; // a Kind: damage memory in that way, once; the guest sets it back to 0
-  std::uint32_t touch_writes; // mode=touch: 1: visits write what is there already, and compare nothing
+  std::uint32_t
+      touch_writes; // mode=touch: 1: visits write what is there already, and compare nothing
 
   MismatchRecord first_mismatch;
   VcpuSlot slots[max_vcpus];
