@@ -7,14 +7,13 @@ target_compile_options(slat_options INTERFACE
 target_compile_definitions(slat_options INTERFACE
   $<$<BOOL:${SLAT_CHECKED}>:SLAT_CHECKED=1>
   $<$<BOOL:${SLAT_MIMALLOC}>:SLAT_MIMALLOC=1>)
-if(CMAKE_UNITY_BUILD)
-  # Sanitizer presets compile eight sources in one: half the time. A local name may then meet a neighbour's. The other
-  # presets compile each source alone, with the warning. See slat_own_unit().
-  # g++ takes an anonymous namespace in what is included for one in a header.
-  target_compile_options(slat_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
-else()
-  target_compile_options(slat_options INTERFACE -Wshadow)
-endif()
+# Unity builds compile eight sources in one: half the time. A local name may then meet a neighbour's, so no -Wshadow. The
+# sanitizer and debug presets do so with everything, the release presets with tests alone. See slat_own_unit().
+# g++ takes an anonymous namespace in what is included for one in a header.
+set(in_unity $<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>)
+target_compile_options(slat_options INTERFACE
+  $<$<NOT:${in_unity}>:-Wshadow>
+  $<$<AND:${in_unity},$<CXX_COMPILER_ID:GNU>>:-Wno-subobject-linkage>)
 # A symbol table that --wrap and backtraces can use, and no surprises from a missing symbol at run time.
 target_link_options(slat_options INTERFACE -Wl,-z,defs)
 
