@@ -12,6 +12,7 @@ void add_bench(CLI::App& program, Command& run) {
   bench->require_subcommand(1);
   add_bench_mmu(*bench, run);
   add_bench_uffd(*bench, run);
+  add_bench_scale(*bench, run);
 }
 
 } // namespace slat::tool
