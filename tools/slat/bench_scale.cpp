@@ -119,9 +119,12 @@ void add_bench_scale(CLI::App& bench, Command& run) {
   command->add_option("--readers", options->extent.readers, "Servers of each userfaultfd")
       ->capture_default_str()
       ->check(CLI::Range(1, 256));
-  command->add_option("--costs", options->costs_file,
-                      "Take the costs of the steps from this file; nothing is measured");
-  command->add_option("--save-costs", options->save_file, "Write the costs to this file");
+  command
+      ->add_option("--costs", options->costs_file,
+                   "Take the costs of the steps from this file; nothing is measured")
+      ->type_name("FILE");
+  command->add_option("--save-costs", options->save_file, "Write the costs to this file")
+      ->type_name("FILE");
   command
       ->add_option("--far-factor", assumed.far_factor,
                    "A line from another node, against one from the same")
@@ -135,8 +138,9 @@ void add_bench_scale(CLI::App& bench, Command& run) {
                    "What each who waits for a line adds to its transfer")
       ->capture_default_str()
       ->check(CLI::Range(0., 1.));
-  command->add_flag("--migratory,!--no-migratory", assumed.migratory,
-                    "A read of a line that another has written brings it whole");
+  command->add_flag_callback(
+      "--no-migratory", [options] { options->assumptions.migratory = false; },
+      "A read of a line that another has written brings a copy, not the whole");
   command
       ->add_option("--thread-slots", assumed.thread_slots,
                    "vCPUs with an SRCU and counter slot of their own")
