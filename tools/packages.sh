@@ -24,7 +24,7 @@ libgtest-dev         gtest/gtest.h
 libgmock-dev         gmock/gmock.h
 libbenchmark-dev     benchmark/benchmark.h
 '
-# Sanitizers and fuzzers (clang-19), models (relacy, spin), the format check, the API reference.
+# Sanitizers and fuzzers (clang-19), models (relacy, spin), the format check, the API reference, counts of instructions (valgrind).
 slat_test_packages='
 clang-19             cmd:clang++-19
 libclang-rt-19-dev   cmd:clang++-19
@@ -33,6 +33,7 @@ relacy-dev           relacy/relacy.hpp
 spin                 cmd:spin
 doxygen              cmd:doxygen
 util-linux           cmd:setarch
+valgrind             cmd:valgrind
 '
 
 # The nested host (nested/run.sh), and what its tests take along.

@@ -19,6 +19,7 @@ void add_bench(CLI::App& program, Command& run) {
   add_bench_invalidate(*bench, run);
   add_bench_boot(*bench, run);
   add_bench_footprint(*bench, run);
+  add_bench_scale(*bench, run);
 }
 
 } // namespace slat::tool

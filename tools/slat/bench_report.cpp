@@ -19,12 +19,6 @@ Spread spread(const std::vector<double>& samples) {
   return {median(samples), *low, *high};
 }
 
-Labels host() {
-  utsname name{};
-  (void)uname(&name); // an empty release then
-  return {{"cpus", std::thread::hardware_concurrency()}, {"kernel", name.release}};
-}
-
 /// Four digits, and a thousands letter: 12.34k.
 std::string human(double value) {
   const double size = value < 0 ? -value : value;
@@ -46,6 +40,12 @@ std::string goal_text(const Ratio& ratio) {
 }
 
 } // namespace
+
+Labels bench_host() {
+  utsname name{};
+  (void)uname(&name); // an empty release then
+  return {{"cpus", std::thread::hardware_concurrency()}, {"kernel", name.release}};
+}
 
 double median(std::vector<double> values) {
   if (values.empty()) return 0;
@@ -84,7 +84,7 @@ void BenchReport::add_ratio(std::string name, std::string_view numerator,
 
 Labels to_json(const BenchReport& report) {
   Labels json = {{"schema", "slat-bench/1"},   {"bench", report.bench},
-                 {"version", SLAT_VERSION},    {"host", host()},
+                 {"version", SLAT_VERSION},    {"host", bench_host()},
                  {"options", report.options},  {"rounds", 0},
                  {"figures", Labels::array()}, {"ratios", Labels::array()}};
   std::size_t rounds = 0;

@@ -57,6 +57,8 @@ struct BenchReport {
   [[nodiscard]] const Figure* figure(std::string_view name) const;
 };
 
+/// What `host` is there.
+[[nodiscard]] Labels bench_host();
 /// The document of --json; schema "slat-bench/1".
 [[nodiscard]] Labels to_json(const BenchReport& report);
 /// Two tables, of at most 80 columns where names are no longer than 32 characters.
