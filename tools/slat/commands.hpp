@@ -19,5 +19,6 @@ void add_inval(CLI::App& program, Command& run);
 void add_doctor(CLI::App& program, Command& run);
 void add_dump(CLI::App& program, Command& run);
 void add_bench(CLI::App& program, Command& run);
+void add_report(CLI::App& program, Command& run);
 
 } // namespace slat::tool
