@@ -131,12 +131,24 @@ INSTANTIATE_TEST_SUITE_P(
         Change{"/memory/steps/1/pages", "", "steps[1].pages is missing"},
         Change{"/memory/steps/1/pages/dirty/0", "-2", "no number from 0 up"}));
 
+TEST(ReportDocument, LeavesOutRatiosOfNothingToNothing) {
+  Json json = test::bench();
+  json["ratios"][0]["median"] = nullptr;
+  json["ratios"][1].update({{"median", 0}, {"min", 0}});
+  const auto document = read_document(json.dump());
+  ASSERT_TRUE(document.has_value()) << document.error();
+  const auto& ratios = std::get<BenchResult>(*document).ratios;
+  ASSERT_EQ(ratios.size(), 1u);
+  EXPECT_LT(ratios[0].advantage(), -9);
+  EXPECT_GT(range_of(ratios).min, 0) << "a scale of logarithms";
+}
+
 TEST(ReportDocument, RefusesRatiosThatMakeNoSense) {
   Json json = test::bench();
   json["ratios"][0]["min"] = 2;
   EXPECT_THAT(complaint(json), HasSubstr("ratios[0].median is not between min and max"));
   json = test::bench();
-  json["ratios"][1]["median"] = 0;
+  json["ratios"][1]["median"] = -1;
   EXPECT_THAT(complaint(json), HasSubstr("ratios[1].median is out of range"));
   json = test::bench();
   json["ratios"][1]["better"] = "faster";

@@ -40,6 +40,7 @@ TEST(ReportPage, HasASectionForAllThatARecordingHas) {
     EXPECT_THAT(html, HasSubstr(fmt::format("id=\"{}\"", id)));
   EXPECT_THAT(html, Not(HasSubstr("id=\"run-1-invalidate-latency\""))) << "nothing was timed";
   EXPECT_THAT(html, HasSubstr("✓ PASS"));
+  EXPECT_THAT(html, HasSubstr("no RAM from 16 KiB to 4 GiB"));
   EXPECT_THAT(html, HasSubstr("p99.9</b> 10 µs"));
 }
 

@@ -10,12 +10,16 @@ namespace {
 
 constexpr std::size_t most_entries = 20'000;
 
-Spread read_spread(const Fields& fields, double least) {
-  Spread spread{fields.number("median", least), fields.number("min", least),
-                fields.number("max", least)};
+Spread read_spread(const Fields& fields) {
+  Spread spread{fields.number("median"), fields.number("min"), fields.number("max")};
   if (!(spread.min <= spread.median && spread.median <= spread.max))
     fields.wrong("median", "is not between min and max");
   return spread;
+}
+
+/// A null is what JSON has for the ratio of nothing to nothing.
+bool says_nothing(const Fields& fields) {
+  return fields.is_null("median");
 }
 
 Pairs read_labels(const Fields& fields) {
@@ -25,12 +29,22 @@ Pairs read_labels(const Fields& fields) {
 } // namespace
 
 double Ratio::advantage() const {
-  return higher_is_better ? std::log2(value.median) : -std::log2(value.median);
+  const double octaves = std::log2(std::clamp(value.median, 1e-3, 1e3));
+  return higher_is_better ? octaves : -octaves;
 }
 
 bool Ratio::misses_goal() const {
   if (!goal) return false;
   return higher_is_better ? value.median < *goal : value.median > *goal;
+}
+
+Spread range_of(const std::vector<Ratio>& ratios) {
+  Spread range{1, 0.8, 1.25};
+  for (const Ratio& ratio : ratios) {
+    range.min = std::min({range.min, ratio.value.min, ratio.goal.value_or(1)});
+    range.max = std::max({range.max, ratio.value.max, ratio.goal.value_or(1)});
+  }
+  return {1, std::max(range.min, 1e-3), std::min(range.max, 1e3)};
 }
 
 std::string label_of(const Pairs& labels, std::string_view name) {
@@ -52,7 +66,6 @@ std::string cell_of(const Pairs& labels, std::string_view without, const std::st
 }
 
 BenchResult read_bench_result(const Fields& document) {
-  constexpr double least_ratio = 1e-9;
   BenchResult result;
   result.bench = document.text("bench");
   result.version = document.text("version");
@@ -61,20 +74,22 @@ BenchResult read_bench_result(const Fields& document) {
   if (document.has("figures"))
     for (const Fields& entry : document.objects("figures", most_entries)) {
       if (!document.ok()) break;
+      if (says_nothing(entry)) continue;
       result.figures.push_back(
-          {entry.text("name"), entry.text("unit"), read_spread(entry, 0), read_labels(entry)});
+          {entry.text("name"), entry.text("unit"), read_spread(entry), read_labels(entry)});
     }
   if (document.has("ratios"))
     for (const Fields& entry : document.objects("ratios", most_entries)) {
       if (!document.ok()) break;
+      if (says_nothing(entry)) continue;
       Ratio ratio;
       ratio.name = entry.text("name");
-      ratio.value = read_spread(entry, least_ratio);
+      ratio.value = read_spread(entry);
       const std::string better = entry.has("better") ? entry.text("better") : "higher";
       if (better != "higher" && better != "lower")
         entry.wrong("better", "is neither \"higher\" nor \"lower\"");
       ratio.higher_is_better = better == "higher";
-      if (entry.has("goal")) ratio.goal = entry.number("goal", least_ratio);
+      if (entry.has("goal")) ratio.goal = entry.number("goal");
       ratio.labels = read_labels(entry);
       result.ratios.push_back(std::move(ratio));
     }

@@ -21,12 +21,12 @@ struct Figure {
 
 struct Ratio {
   std::string name;
-  Spread value; // positive
+  Spread value;
   bool higher_is_better = true;
   std::optional<double> goal;
   Pairs labels;
 
-  /// By how much it is better than 1, as a power of two: -1 is half as good.
+  /// By how much it is better than 1, as a power of two: -1 is half as good. A thousand times is the most.
   [[nodiscard]] double advantage() const;
   [[nodiscard]] bool misses_goal() const;
 };
@@ -37,6 +37,9 @@ struct BenchResult {
   std::vector<Figure> figures;
   std::vector<Ratio> ratios;
 };
+
+/// Where all of them are on a scale of ratios, goals too: around 1, and to a thousand times at most.
+[[nodiscard]] Spread range_of(const std::vector<Ratio>& ratios);
 
 /// The value of a label; empty if it has none.
 [[nodiscard]] std::string label_of(const Pairs& labels, std::string_view name);

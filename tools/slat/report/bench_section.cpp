@@ -57,6 +57,7 @@ std::string bench_section(const std::vector<BenchResult>& results, const std::st
     if (compares_designs(results[i]))
       out += design_matrix(results[i], fmt::format("{}-{}", id, i + 1));
   }
+  if (results.size() > 1) out += "<h3>Side by side</h3>\n";
   if (results.size() > 1 || !compares_designs(results.front())) out += ratio_plot(results, id);
   for (const BenchResult& result : results) out += figures_table(result);
   return out + "</section>\n";

@@ -89,12 +89,8 @@ std::string ratio_cell(const BenchResult& result, const std::string& row, const 
 
 std::string design_matrix(const BenchResult& result, const std::string& id) {
   const Cells cells = cells_of(result);
-  double low = 0.8, high = 1.25;
-  for (const Ratio& ratio : result.ratios) {
-    low = std::min(low, ratio.value.min);
-    high = std::max(high, ratio.value.max);
-  }
-  const LogScale scale(low, high);
+  const Spread range = range_of(result.ratios);
+  const LogScale scale(range.min, range.max);
   std::string out = fmt::format("<div class=\"scroll\" id=\"{}-matrix\" data-check><table "
                                 "class=\"matrix\">\n<thead><tr><th></th>",
                                 id);

@@ -40,6 +40,11 @@ const Json* Fields::find(std::string_view name) const {
   return found == object_->end() ? nullptr : &*found;
 }
 
+bool Fields::is_null(std::string_view name) const {
+  const Json* const value = find(name);
+  return value != nullptr && value->is_null();
+}
+
 Fields Fields::object(std::string_view name) const {
   static const Json nothing = Json::object();
   const Json* const value = find(name);

@@ -26,6 +26,9 @@ class Fields {
 
   [[nodiscard]] bool has(std::string_view name) const { return find(name) != nullptr; }
 
+  /// It is there, and null.
+  [[nodiscard]] bool is_null(std::string_view name) const;
+
   [[nodiscard]] Fields object(std::string_view name) const;
   /// The objects of an array, `most` at most.
   [[nodiscard]] std::vector<Fields> objects(std::string_view name, std::size_t most) const;

@@ -32,17 +32,19 @@ std::vector<Tick> address_ticks(const MemorySteps& memory) {
   return ticks;
 }
 
-/// Where the addresses of the RAM jump.
-std::string holes(const MemorySteps& memory) {
-  std::string out;
+/// Where the addresses of the RAM jump: a line, and what is left out.
+void draw_holes(const MemorySteps& memory, Plot& plot) {
   double offset = 0;
   for (std::size_t i = 0; i + 1 < memory.ranges.size(); ++i) {
     offset += memory.ranges[i].size;
-    out += fmt::format("<path class=\"hole\" d=\"M{}H{}\"><title>hole up to {}</title></path>\n",
-                       coordinates(0, offset / memory.bytes), plot_size,
-                       short_bytes(memory.ranges[i + 1].start));
+    const double at = offset / memory.bytes;
+    plot.drawing +=
+        fmt::format("<path class=\"hole\" d=\"M{}H{}\"/>\n", coordinates(0, at), plot_size);
+    plot.marks +=
+        fmt::format("<span class=\"hole\" style=\"bottom:{:.2f}%\">no RAM from {} to {}</span>",
+                    100 * at, short_bytes(memory.ranges[i].start + memory.ranges[i].size),
+                    short_bytes(memory.ranges[i + 1].start));
   }
-  return out;
 }
 
 /// The ends of VMAs inside the RAM, a line for as long as each lasts; and those without the right to write, shaded.
@@ -175,8 +177,9 @@ std::string memory_section(const Recording& recording, const std::string& id) {
   plot.y = address_ticks(memory);
   plot.drawing =
       fmt::format("<image class=\"cells\" width=\"{0}\" height=\"{0}\" "
-                  "preserveAspectRatio=\"none\" href=\"data:image/png;base64,{1}\"/>\n{2}{3}",
-                  plot_size, base64(png(memory_image(memory))), holes(memory), vmas(memory));
+                  "preserveAspectRatio=\"none\" href=\"data:image/png;base64,{1}\"/>\n{2}",
+                  plot_size, base64(png(memory_image(memory))), vmas(memory));
+  draw_holes(memory, plot);
   plot.below = legend(memory, plot.id);
   plot.data = map_data(memory);
   const std::string note =

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <fmt/format.h>
+#include <set>
+#include <string_view>
 
 namespace slat::reporting {
 
@@ -42,21 +44,17 @@ std::string row_of(const std::vector<BenchResult>& results, const Ratio& first,
 } // namespace
 
 std::string ratio_plot(const std::vector<BenchResult>& results, const std::string& id) {
-  double low = 0.8, high = 1.25;
+  Spread range{1, 1, 1};
   std::vector<const Ratio*> rows;
-  std::vector<std::string> names;
-  for (const BenchResult& result : results)
-    for (const Ratio& ratio : result.ratios) {
-      low = std::min({low, ratio.value.min, ratio.goal.value_or(low)});
-      high = std::max({high, ratio.value.max, ratio.goal.value_or(high)});
-      if (const auto at = std::ranges::lower_bound(names, ratio.name);
-          at == names.end() || *at != ratio.name) {
-        names.insert(at, ratio.name);
-        rows.push_back(&ratio);
-      }
-    }
+  std::set<std::string_view> names;
+  for (const BenchResult& result : results) {
+    const Spread its = range_of(result.ratios);
+    range = {1, std::min(range.min, its.min), std::max(range.max, its.max)};
+    for (const Ratio& ratio : result.ratios)
+      if (names.insert(ratio.name).second) rows.push_back(&ratio);
+  }
   if (rows.empty()) return {};
-  const LogScale scale(low / 1.05, high * 1.05);
+  const LogScale scale(range.min / 1.05, range.max * 1.05);
   std::string out =
       fmt::format("<div class=\"ratios\" id=\"{}-ratios\" style=\"--values:{}\" data-check>\n", id,
                   results.size());
