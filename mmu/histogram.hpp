@@ -31,6 +31,12 @@ class Histogram {
   void add(const Histogram& other);
 
   [[nodiscard]] std::uint64_t count() const;
+
+  /// Of one bucket (below bucket_count), so far.
+  [[nodiscard]] std::uint64_t count_of(std::size_t bucket) const {
+    return buckets_[bucket].load(std::memory_order_relaxed); // a sum, not a signal
+  }
+
   /// The least upper bound of a bucket below which `fraction` (0..1] of all values lie; 0 if there
   /// are none.
   [[nodiscard]] std::uint64_t percentile(double fraction) const;

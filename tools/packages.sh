@@ -50,6 +50,13 @@ memtester            cmd:memtester
 stress-ng            cmd:stress-ng
 "
 
+# What draws the pages of slat report in their test (tests/browser).
+slat_browser_packages='
+chromium             cmd:chromium
+fonts-dejavu-core    cmd:chromium
+python3              cmd:python3
+'
+
 slat_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 slat_program=$(basename "$0")
 

@@ -15,6 +15,8 @@ listed with their reasons.
   --quick          release only
   --nested         also the longer tests in the nested host (tools/nested)
   --no-nested      none of them: a few minutes less, and no QEMU to install
+  --no-browser     none of the tests that draw pages: no Chromium to install
+                   (120 MB)
   --all            every preset of CMakePresets.json: also debug, and each with
                    the other compiler
   --preset NAME    this preset instead of all; may be given several times
@@ -28,7 +30,7 @@ Exit codes: 0 all passed, 1 a build or a test failed, 64 wrong options,
 HELP
 }
 
-presets=() label='' jobs=$(nproc) quick=no all=no nested=some
+presets=() label='' jobs=$(nproc) quick=no all=no nested=some browser=yes
 while (($# > 0)); do
   option=$1
   case $option in
@@ -37,6 +39,7 @@ while (($# > 0)); do
   --all) all=yes && shift && continue ;;
   --nested) nested=all && shift && continue ;;
   --no-nested) nested=no && shift && continue ;;
+  --no-browser) browser=no && shift && continue ;;
   --*=*) # --option=value is --option value
     set -- "${option%%=*}" "${option#*=}" "${@:2}"
     continue
@@ -73,8 +76,10 @@ all) without='' ;;
 some) without='^nested-long$' ;;
 *) without='^nested' ;;
 esac
-for preset in "${presets[@]}"; do # the nested host shows nothing under sanitizers
+[[ $browser == yes ]] || without+=${without:+|}^browser\$
+for preset in "${presets[@]}"; do # neither shows anything under sanitizers
   [[ $nested == no || $preset == *san* ]] || packages+=$slat_nested_test_packages
+  [[ $browser == no || $preset == *san* ]] || packages+=$slat_browser_packages
 done
 
 results=$slat_root/build/test-results

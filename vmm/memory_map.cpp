@@ -25,6 +25,7 @@ std::uint8_t marks_of(PageBits bits, bool with_flags) {
     break;
   }
   unsigned marks = PageMark::resident;
+  if (bits.has(PageBits::write_tracked)) marks |= PageMark::write_tracked;
   if (with_flags) {
     if (bits.has(PageBits::installed)) marks |= PageMark::mapped;
     if (bits.has(PageBits::accessed)) marks |= PageMark::young;
@@ -39,7 +40,9 @@ void mark_leaf(MemoryMap::Part& part, const LeafView& leaf) {
       PageMark::resident | PageMark::mapped | (leaf.accessed ? PageMark::young : 0u) |
       (leaf.dirty ? PageMark::dirty : 0u) | (leaf.level > 1 ? PageMark::huge : 0u);
   const auto first = part.pages.begin() + std::ptrdiff_t((leaf.address - part.start) / 4096);
-  std::fill_n(first, leaf.bytes / 4096, std::uint8_t(marks));
+  std::for_each_n(first, leaf.bytes / 4096, [marks](std::uint8_t& page) {
+    page = std::uint8_t((page & PageMark::write_tracked) | marks);
+  });
 }
 
 } // namespace

@@ -81,6 +81,7 @@ TEST(MemoryMap, WithATableItHasWhatTheTableSaysAboutMappings) {
   t.table->age(2 * mib, 4 * mib, mmu::stage2::Age::clear);
   t.map(4 * gib + 3 * page);
   ram.set(1, 0, PageState::poisoned);
+  ram.set(1, 3, PageState::present, PageBits::write_tracked);
   const MemoryMap map = collect_memory_map(ram.regions, ram.views, t.table.get());
   EXPECT_TRUE(map.from_table);
   ASSERT_EQ(map.parts.size(), 2U);
@@ -93,7 +94,8 @@ TEST(MemoryMap, WithATableItHasWhatTheTableSaysAboutMappings) {
   EXPECT_EQ(low[512], mapped | PageMark::huge);
   EXPECT_EQ(low[1023], mapped | PageMark::huge);
   EXPECT_EQ(map.parts[1].start, 4 * gib);
-  EXPECT_THAT(map.parts[1].pages, ElementsAre(PageMark::poisoned, 0, 0, young));
+  EXPECT_THAT(map.parts[1].pages,
+              ElementsAre(PageMark::poisoned, 0, 0, young | PageMark::write_tracked));
   ASSERT_EQ(map.huge.size(), 1U);
   EXPECT_EQ(map.huge[0].start, 2 * mib);
   EXPECT_EQ(map.huge[0].size, 2 * mib);

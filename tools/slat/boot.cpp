@@ -5,6 +5,7 @@
 #include "slat/exit_codes.hpp"
 #include "slat/machine_control.hpp"
 #include "slat/machine_options.hpp"
+#include "slat/recorder.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
 #include "slat/storm_keeper.hpp"
@@ -16,6 +17,7 @@
 #include <atomic>
 #include <fmt/format.h>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 namespace slat::tool {
@@ -28,6 +30,7 @@ struct BootOptions {
   std::string kernel;
   std::string command_line;
   std::string initrd;
+  std::string record;
   std::string storm;
   vmm::StormOptions storm_options;
   unsigned progress_timeout = 30; // seconds; 0: never
@@ -94,7 +97,38 @@ int exit_code_of(const RunResult& result, bool shut_down) {
   return shut_down ? exit_success : exit_host_failed; // by a request; nobody asked for a stop
 }
 
+std::string_view verdict_of(const RunResult& result, bool shut_down) {
+  if (result.signal) return "INTERRUPTED";
+  switch (result.end.reason) {
+  case vmm::MachineEnd::Reason::exited:
+    return "EXITED";
+  case vmm::MachineEnd::Reason::halted:
+    return "HALTED";
+  case vmm::MachineEnd::Reason::crashed:
+    return "CRASHED";
+  case vmm::MachineEnd::Reason::reset:
+    return "RESET";
+  case vmm::MachineEnd::Reason::stopped:
+    break;
+  }
+  return shut_down ? "SHUT DOWN" : "STOPPED";
+}
+
+nlohmann::ordered_json recording_head(const BootOptions& options) {
+  nlohmann::ordered_json given{{"kernel", options.kernel}};
+  if (!options.initrd.empty()) given["initrd"] = options.initrd;
+  if (!options.command_line.empty()) given["cmdline"] = options.command_line;
+  if (!options.storm.empty()) {
+    given["storm"] = options.storm;
+    given["storm_rate"] = options.storm_options.rate;
+    given["storm_pages"] = options.storm_options.max_pages;
+  }
+  return {{"command", "boot"}, {"options", std::move(given)}};
+}
+
 int boot(const BootOptions& options) {
+  Recorder recorder(options.record);
+  if (auto ok = recorder.open(); !ok) return report(ok.error());
   auto config = options.machine.config();
   if (!config) return report(config.error());
   config->kernel = std::filesystem::path(options.kernel);
@@ -124,9 +158,20 @@ int boot(const BootOptions& options) {
   std::optional<Console> console;
   if ((*machine)->is_pc()) console.emplace((*machine)->console());
   if (console && console->is_terminal()) fmt::print(stderr, "slat: Ctrl-] ends the guest\r\n");
+  // No recording: each tick is the watchdog's, as it asks for.
+  Every watch(recorder.is_on() ? attention.interval() : std::chrono::milliseconds(0));
+  recorder.start(**machine);
+  const auto began = std::chrono::steady_clock::now();
   auto result = run_machine(
-      **machine, attention.interval(), [&] { attention.tick(**machine); },
+      **machine,
+      recorder.is_on() ? std::min(attention.interval(), std::chrono::milliseconds(50))
+                       : attention.interval(),
+      [&] {
+        recorder.tick();
+        if (watch.is_due()) attention.tick(**machine);
+      },
       console ? &*console : nullptr);
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - began;
   console.reset(); // what follows is for the terminal as it was
   control.close();
   if (!result) return report(result.error());
@@ -139,6 +184,16 @@ int boot(const BootOptions& options) {
     fmt::print(stderr, "slat: storm: {} ranges\n", storm.all_ranges());
   }
   if (result->signal) fmt::print(stderr, "slat: interrupted, the guest is stopped\n");
+  if (recorder.is_on()) {
+    nlohmann::ordered_json stats = collect_stats(**machine);
+    stats["verdict"] = verdict_of(*result, control.was_shut_down());
+    stats["exit_code"] = code;
+    stats["seconds"] = elapsed.count();
+    if (auto ok = recorder.write(recording_head(options), {{"stats", std::move(stats)}}); !ok) {
+      const int failed = report(ok.error());
+      if (code == exit_success) code = failed;
+    }
+  }
   print_stats(**machine, options.machine.stats_format());
   return code;
 }
@@ -163,6 +218,7 @@ void add_boot(CLI::App& program, Command& run) {
       ->check(CLI::Range(0u, 86400u))
       ->type_name("SECONDS");
   add_storm_options(*command, options->storm, options->storm_options);
+  add_record_option(*command, options->record);
   options->machine.add_to(*command);
   options->machine.add_api_socket(*command);
   command->footer(exit_code_help);

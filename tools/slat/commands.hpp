@@ -20,5 +20,6 @@ void add_doctor(CLI::App& program, Command& run);
 void add_dump(CLI::App& program, Command& run);
 void add_bench(CLI::App& program, Command& run);
 void add_completion(CLI::App& program, Command& run);
+void add_report(CLI::App& program, Command& run);
 
 } // namespace slat::tool

@@ -3,6 +3,7 @@
 #include "slat/commands.hpp"
 #include "slat/exit_codes.hpp"
 #include "slat/machine_options.hpp"
+#include "slat/output_file.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
 #include "slat/storm_option.hpp"
@@ -12,15 +13,12 @@
 #include "vmm/stage2_dump.hpp"
 
 #include <CLI/CLI.hpp>
-#include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <ctime>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <memory>
 #include <optional>
-#include <unistd.h>
 
 namespace slat::tool {
 
@@ -39,46 +37,8 @@ struct DumpOptions {
   std::size_t lines = 200;
 };
 
-/// The file of the picture: opened before the guest starts, so that nobody waits for a refusal; written at the end.
-class PictureFile {
- public:
-  explicit PictureFile(std::string path) : path_(std::move(path)) {}
-
-  ~PictureFile() {
-    if (file_ != nullptr) std::fclose(file_);
-  }
-
-  PictureFile(const PictureFile&) = delete;
-  PictureFile& operator=(const PictureFile&) = delete;
-
-  /// Keeps what is in it. Errors: no_permission, host_failed.
-  vmm::Result<void> open() {
-    file_ = std::fopen(path_.c_str(), "ae");
-    return file_ != nullptr ? vmm::Result<void>() : failed(errno);
-  }
-
-  /// Errors: host_failed.
-  vmm::Result<void> write(const std::string& svg) {
-    const bool good = ftruncate(fileno(file_), 0) == 0 &&
-                      std::fwrite(svg.data(), 1, svg.size(), file_) == svg.size() &&
-                      std::fflush(file_) == 0;
-    return good ? vmm::Result<void>() : failed(errno);
-  }
-
- private:
-  vmm::Result<void> failed(int error) {
-    const bool refused = error == EACCES || error == EPERM || error == EROFS;
-    return vmm::fail(refused ? vmm::Errc::no_permission : vmm::Errc::host_failed, error,
-                     fmt::format("--picture {}: cannot write it: {}; name another file",
-                                 vmm::printable(path_), std::strerror(error)));
-  }
-
-  const std::string path_;
-  std::FILE* file_ = nullptr;
-};
-
 /// The table as text on standard output, and the picture; the guest may run meanwhile.
-vmm::Result<void> sample(vmm::Machine& machine, const DumpOptions& options, PictureFile& picture) {
+vmm::Result<void> sample(vmm::Machine& machine, const DumpOptions& options, OutputFile& picture) {
   vmm::SoftMemory& memory = *machine.accelerator().soft_memory();
   fmt::print(
       "{}", vmm::stage2_text(memory.table(), {.exact = options.exact, .max_lines = options.lines}));
@@ -112,7 +72,7 @@ int dump_stage2(const DumpOptions& options) {
     std::fwrite(bytes.data(), 1, bytes.size(), stderr);
   };
   tzset(); // gmtime() reads the time zone's file the first time, also for UTC
-  PictureFile picture(options.picture);
+  OutputFile picture("--picture", options.picture);
   if (!options.picture.empty())
     if (auto ok = picture.open(); !ok) return report(ok.error());
   config->memory_slot = storm_slot_bytes(options.storm, config->memory);

@@ -55,7 +55,7 @@ inline constexpr const char* exit_code_help = R"(Exit codes:
   1        slat stress, slat bench: the run found something wrong; slat ctl: the
            machine refused
   64       wrong options
-  65       not a bootable image
+  65       not a bootable image; slat report: not a recording or a result
   66       no such file, or not a regular one
   69       the host lacks something (see `slat doctor`); slat ctl: no answer
   70       the guest crashed

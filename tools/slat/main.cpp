@@ -45,6 +45,7 @@ std::variant<slat::tool::Command, int> parse(int argc, char** argv) {
   add_doctor(program, run);
   add_dump(program, run);
   add_bench(program, run);
+  add_report(program, run);
   add_completion(program, run);
   try {
     program.parse(argc, argv);

@@ -18,6 +18,23 @@ void block_signals();
 /// SIGINT or SIGTERM that has come since block_signals(), for work without a machine. Does not wait.
 [[nodiscard]] std::optional<int> pending_signal();
 
+/// For what is to be done less often than a tick comes: true once in an interval. One thread.
+class Every {
+ public:
+  explicit Every(std::chrono::milliseconds interval) : interval_(interval) {}
+
+  [[nodiscard]] bool is_due() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next_) return false;
+    next_ = now + interval_;
+    return true;
+  }
+
+ private:
+  const std::chrono::milliseconds interval_;
+  std::chrono::steady_clock::time_point next_{};
+};
+
 struct RunResult {
   vmm::MachineEnd end;
   std::optional<int>

@@ -56,6 +56,15 @@ std::uint64_t vmm_resident_bytes() {
   return kib * 1024;
 }
 
+std::uint64_t guest_resident_bytes(vmm::Machine& machine) {
+  std::uint64_t resident = 0;
+  for (const vmm::GuestRam::Region& region : machine.ram().regions()) {
+    struct stat info{};
+    if (fstat(region.backing->fd(), &info) == 0) resident += std::uint64_t(info.st_blocks) * 512;
+  }
+  return resident;
+}
+
 nlohmann::ordered_json collect_stats(vmm::Machine& machine) {
   nlohmann::ordered_json stats;
   stats["accelerator"] = std::string(machine.accelerator().name());
@@ -68,13 +77,8 @@ nlohmann::ordered_json collect_stats(vmm::Machine& machine) {
   stats["stage2_fault_count"] = machine.accelerator().fault_count();
   stats["fault_latency_ns"] = summary(machine.accelerator().fault_latency_ns());
   stats["invalidate_latency_ns"] = summary(machine.ram().mm().notifiers().invalidate_latency_ns());
-  std::uint64_t resident = 0;
-  for (const vmm::GuestRam::Region& region : machine.ram().regions()) {
-    struct stat info{};
-    if (fstat(region.backing->fd(), &info) == 0) resident += std::uint64_t(info.st_blocks) * 512;
-  }
   stats["guest_memory_bytes"] = machine.ram().size();
-  stats["resident_bytes"] = resident;
+  stats["resident_bytes"] = guest_resident_bytes(machine);
   stats["vmm_resident_bytes"] = vmm_resident_bytes();
   if (const vmm::CompressedStore* const store = machine.ram().store()) {
     const vmm::CompressedStore::Stats kept = store->stats();

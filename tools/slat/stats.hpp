@@ -21,6 +21,9 @@ enum class StatsFormat { none, text, json };
 /// What the format asks for, to standard output.
 void print_stats(vmm::Machine& machine, StatsFormat format);
 
+/// Guest memory that the host holds, in bytes. Any thread; a system call for each memory slot.
+[[nodiscard]] std::uint64_t guest_resident_bytes(vmm::Machine& machine);
+
 /// Opens what vmm_resident_bytes() reads, for threads that may open nothing later.
 void prepare_stats();
 

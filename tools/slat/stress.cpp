@@ -8,6 +8,7 @@
 #include "slat/mailbox.hpp"
 #include "slat/memory_digest.hpp"
 #include "slat/progress.hpp"
+#include "slat/recorder.hpp"
 #include "slat/run.hpp"
 #include "slat/stats.hpp"
 #include "slat/storm_keeper.hpp"
@@ -39,6 +40,7 @@ struct StressOptions {
   std::uint64_t seed = 1;
   std::uint64_t shared = 16;
   std::string corrupt;
+  std::string record;
   std::string storm;
   vmm::StormOptions storm_options;
 };
@@ -240,7 +242,60 @@ std::string verdict_table(const StressOptions& options, vmm::Machine& machine,
   return table;
 }
 
+/// What is told of a run beside its statistics.
+struct RunFacts {
+  double seconds;
+  int exit_code;
+  std::optional<std::uint64_t> digest;
+};
+
+nlohmann::ordered_json stats_of_run(vmm::Machine& machine, const guest::Mailbox& mailbox,
+                                    const Ending& ending, const RunFacts& facts,
+                                    const StormKeeper::Totals& storm) {
+  nlohmann::ordered_json stats = collect_stats(machine);
+  const GuestProgress guest = read_progress(mailbox);
+  stats["verdict"] = std::string(verdict_of(ending));
+  stats["exit_code"] = facts.exit_code;
+  stats["seconds"] = facts.seconds;
+  stats["page_visit_count"] = guest.pages;
+  stats["verified_page_count"] = guest.verified;
+  stats["access_count"] = guest.accesses;
+  stats["mismatch_count"] = guest.mismatches;
+  if (storm.storms != 0) {
+    for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
+      stats["storm_ranges"][std::string(vmm::name(vmm::StormKind(i)))] = storm.ranges[i];
+    stats["discarded_page_count"] = storm.discarded_pages;
+    stats["discarded_page_read_count"] = guest.discarded;
+    stats["unwritten_page_count"] = storm.unwritten_pages;
+  }
+  if (facts.digest) {
+    stats["memory_digest"] = fmt::format("{:016x}", *facts.digest);
+    stats["mailbox_digest"] = fmt::format("{:016x}", mailbox_digest(mailbox));
+  }
+  return stats;
+}
+
+nlohmann::ordered_json recording_head(const StressOptions& options) {
+  nlohmann::ordered_json given{{"order", options.order},
+                               {"write_percent", options.write_percent},
+                               {"seed", options.seed},
+                               {"shared_pages", options.shared}};
+  if (options.mib != 0) given["mib"] = options.mib;
+  if (options.passes != 0)
+    given["passes"] = options.passes;
+  else
+    given["seconds"] = options.seconds;
+  if (!options.storm.empty()) {
+    given["storm"] = options.storm;
+    given["storm_rate"] = options.storm_options.rate;
+    given["storm_pages"] = options.storm_options.max_pages;
+  }
+  if (!options.corrupt.empty()) given["corrupt"] = options.corrupt;
+  return {{"command", "stress"}, {"options", std::move(given)}};
+}
+
 int stress(const StressOptions& options) {
+  Recorder recorder(options.record);
   auto config = options.machine.config();
   if (!config) return report(config.error());
   config->kernel = vmm::BuiltinImage{guest::builtin_memstress(), "built-in memstress"};
@@ -256,6 +311,7 @@ int stress(const StressOptions& options) {
     const std::lock_guard lock(serial_mutex);
     serial.append(bytes.data(), bytes.size());
   };
+  if (auto ok = recorder.open(); !ok) return report(ok.error());
   const std::string kinds = options.machine.possible_storms(options.storm);
   config->memory_slot = storm_slot_bytes(kinds, config->memory);
   config->spare_memory = storm_spare_bytes(kinds);
@@ -274,7 +330,16 @@ int stress(const StressOptions& options) {
   if (!options.machine.api_socket.empty())
     if (auto ok = control.serve(options.machine.api_socket); !ok) return report(ok.error());
   Watcher watcher(**machine, options.passes != 0 ? 0 : options.seconds);
-  auto result = run_machine(**machine, std::chrono::milliseconds(200), [&] { watcher.tick(); });
+  Every watch(std::chrono::milliseconds(200));
+  recorder.start(**machine, [&]() -> std::optional<std::uint64_t> {
+    const auto mailbox = sample_mailbox(**machine);
+    return mailbox ? std::optional(read_progress(*mailbox).pages) : std::nullopt;
+  });
+  const auto interval = std::chrono::milliseconds(recorder.is_on() ? 50 : 200);
+  auto result = run_machine(**machine, interval, [&] {
+    recorder.tick();
+    if (watch.is_due()) watcher.tick();
+  });
   const double elapsed = watcher.elapsed();
   watcher.clear();
   control.close();
@@ -303,28 +368,14 @@ int stress(const StressOptions& options) {
   if (!json) print_stats(**machine, options.machine.stats_format());
   int code = exit_code_of(ending);
   if (code == exit_success && !storm.error.empty()) code = exit_host_failed;
-  if (json) {
-    nlohmann::ordered_json stats = collect_stats(**machine);
-    const GuestProgress guest = read_progress(*mailbox);
-    stats["verdict"] = std::string(verdict_of(ending));
-    stats["exit_code"] = code;
-    stats["seconds"] = elapsed;
-    stats["page_visit_count"] = guest.pages;
-    stats["verified_page_count"] = guest.verified;
-    stats["access_count"] = guest.accesses;
-    stats["mismatch_count"] = guest.mismatches;
-    if (storm.storms != 0) {
-      for (std::size_t i = 0; i < vmm::storm_kinds; ++i)
-        stats["storm_ranges"][std::string(vmm::name(vmm::StormKind(i)))] = storm.ranges[i];
-      stats["discarded_page_count"] = storm.discarded_pages;
-      stats["discarded_page_read_count"] = guest.discarded;
-      stats["unwritten_page_count"] = storm.unwritten_pages;
+  if (json || recorder.is_on()) {
+    const nlohmann::ordered_json stats =
+        stats_of_run(**machine, *mailbox, ending, {elapsed, code, digest}, storm);
+    if (auto ok = recorder.write(recording_head(options), {{"stats", stats}}); !ok) {
+      const int failed = report(ok.error());
+      if (code == exit_success) code = failed;
     }
-    if (digest) {
-      stats["memory_digest"] = fmt::format("{:016x}", *digest);
-      stats["mailbox_digest"] = fmt::format("{:016x}", mailbox_digest(*mailbox));
-    }
-    fmt::print("{}\n", stats.dump());
+    if (json) fmt::print("{}\n", stats.dump());
   }
   return code;
 }
@@ -367,6 +418,7 @@ void add_stress(CLI::App& program, Command& run) {
                    "Damage memory on purpose, once: the verdict must be FAIL")
       ->check(CLI::IsMember({"zeroed", "stale", "lost", "foreign", "corrupt", "counter"}));
   add_storm_options(*command, o.storm, o.storm_options);
+  add_record_option(*command, o.record);
   o.machine.add_to(*command);
   o.machine.add_api_socket(*command);
   command->footer(exit_code_help);

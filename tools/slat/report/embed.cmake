@@ -1,0 +1,10 @@
+# embed.cmake -DOUTPUT=FILE: the style sheet and the script as C++.
+set(text "// Made by embed.cmake.\n#include \"slat/report/page.hpp\"\n\nnamespace slat::reporting {\n\n")
+foreach(pair style_sheet:report.css script:report.js)
+  string(REGEX MATCH "^(.*):(.*)$" pair "${pair}")
+  set(name "${CMAKE_MATCH_1}")
+  file(READ "${CMAKE_CURRENT_LIST_DIR}/${CMAKE_MATCH_2}" content)
+  string(APPEND text "const std::string_view ${name} = R\"slat~(${content})slat~\";\n\n")
+endforeach()
+string(APPEND text "} // namespace slat::reporting\n")
+file(WRITE "${OUTPUT}" "${text}")
