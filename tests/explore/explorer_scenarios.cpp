@@ -72,7 +72,7 @@ class Spin final : public Scenario {
  public:
   std::vector<std::function<void()>> bodies() override {
     return {[this] {
-              while (flag_.load() == 0) before_retry();
+              while (flag_.load() == 0) mmu::before_retry();
             },
             [this] { flag_.store(1); }};
   }
@@ -86,7 +86,7 @@ class Livelock final : public Scenario {
  public:
   std::vector<std::function<void()>> bodies() override {
     return {[this] {
-      while (flag_.load() == 0) before_retry();
+      while (flag_.load() == 0) mmu::before_retry();
     }};
   }
 

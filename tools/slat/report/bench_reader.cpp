@@ -30,12 +30,20 @@ Pairs read_labels(const Fields& fields) {
 
 double Ratio::advantage() const {
   const double octaves = std::log2(std::clamp(value.median, 1e-3, 1e3));
-  return higher_is_better ? octaves : -octaves;
+  switch (better) {
+  case Better::higher:
+    return octaves;
+  case Better::lower:
+    return -octaves;
+  case Better::one:
+    break;
+  }
+  return -std::abs(octaves);
 }
 
 bool Ratio::misses_goal() const {
-  if (!goal) return false;
-  return higher_is_better ? value.median < *goal : value.median > *goal;
+  if (!goal || better == Better::one) return false;
+  return better == Better::higher ? value.median < *goal : value.median > *goal;
 }
 
 Spread range_of(const std::vector<Ratio>& ratios) {
@@ -86,9 +94,14 @@ BenchResult read_bench_result(const Fields& document) {
       ratio.name = entry.text("name");
       ratio.value = read_spread(entry);
       const std::string better = entry.has("better") ? entry.text("better") : "higher";
-      if (better != "higher" && better != "lower")
-        entry.wrong("better", "is neither \"higher\" nor \"lower\"");
-      ratio.higher_is_better = better == "higher";
+      if (better == "higher")
+        ratio.better = Better::higher;
+      else if (better == "lower")
+        ratio.better = Better::lower;
+      else if (better == "one")
+        ratio.better = Better::one;
+      else
+        entry.wrong("better", "is not \"higher\", \"lower\" or \"one\"");
       if (entry.has("goal")) ratio.goal = entry.number("goal");
       ratio.labels = read_labels(entry);
       result.ratios.push_back(std::move(ratio));

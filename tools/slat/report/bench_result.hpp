@@ -19,14 +19,18 @@ struct Figure {
   Pairs labels;
 };
 
+/// What is good about a ratio; `one`: to be near 1, as a model is that says what was measured.
+enum class Better { higher, lower, one };
+
 struct Ratio {
   std::string name;
   Spread value;
-  bool higher_is_better = true;
+  Better better = Better::higher;
   std::optional<double> goal;
   Pairs labels;
 
-  /// By how much it is better than 1, as a power of two: -1 is half as good. A thousand times is the most.
+  /// By how much it is better than 1, as a power of two: -1 is half as good. A thousand times is the most. Never better where
+  /// 1 is the best.
   [[nodiscard]] double advantage() const;
   [[nodiscard]] bool misses_goal() const;
 };

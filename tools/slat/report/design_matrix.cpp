@@ -77,7 +77,10 @@ std::string ratio_cell(const BenchResult& result, const std::string& row, const 
         "<u style=\"left:{:.1f}%\"></u><i style=\"left:{:.1f}%;width:{:.1f}%\"></i>"
         "<em style=\"left:{:.1f}%\"></em></span><small>{}–{}</small></td>",
         background(ratio.advantage()), escaped(ratio.name), two_digits(ratio.value.min),
-        two_digits(ratio.value.max), ratio.higher_is_better ? "higher" : "lower",
+        two_digits(ratio.value.max),
+        ratio.better == Better::higher  ? "higher"
+        : ratio.better == Better::lower ? "lower"
+                                        : "one",
         two_digits(ratio.value.median), goal, 100 * scale.place(1), from, std::max(to - from, 1.0),
         100 * scale.place(ratio.value.median), two_digits(ratio.value.min),
         two_digits(ratio.value.max));

@@ -13,9 +13,12 @@ namespace {
 
 std::string row_of(const std::vector<BenchResult>& results, const Ratio& first,
                    const LogScale& scale) {
-  std::string out = fmt::format(
-      "<div class=\"ratio\"><span class=\"name\">{}{}</span><span class=\"track\">",
-      escaped(first.name), first.higher_is_better ? "" : " <small>lower is better</small>");
+  std::string out =
+      fmt::format("<div class=\"ratio\"><span class=\"name\">{}{}</span><span class=\"track\">",
+                  escaped(first.name),
+                  first.better == Better::higher  ? ""
+                  : first.better == Better::lower ? " <small>lower is better</small>"
+                                                  : " <small>1 is best</small>");
   out += fmt::format("<u style=\"left:{:.2f}%\"></u>", 100 * scale.place(1));
   if (first.goal)
     out += fmt::format("<s style=\"left:{:.2f}%\" title=\"goal {}\"></s>",
