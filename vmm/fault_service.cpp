@@ -104,8 +104,9 @@ void FaultService::run() {
 }
 
 void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns) {
-  if (bare_.load(std::memory_order_relaxed)) { // see set_bare()
-    (void)uffd_->continue_range(event.address & ~(mmu::page_size - 1), mmu::page_size);
+  // See set_bare(). What it cannot do is for the rest: a page that the guest has not had before, say.
+  if (bare_.load(std::memory_order_relaxed) && event.minor &&
+      uffd_->continue_range(event.address & ~(mmu::page_size - 1), mmu::page_size).ok()) {
     bare_count_.fetch_add(1, std::memory_order_relaxed); // a sum
     return;
   }
