@@ -16,6 +16,8 @@
 
 namespace slat::tool {
 
+namespace bench_access_tracking {
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -115,8 +117,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_access_tracking
 
 void add_bench_access_tracking(CLI::App& bench, Command& run) {
+  using namespace bench_access_tracking;
   auto options = std::make_shared<Options>();
   CLI::App* const command = bench.add_subcommand(
       "access-tracking", "What it costs a guest, and the host, to look which pages are in use");

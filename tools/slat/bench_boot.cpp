@@ -13,6 +13,8 @@
 
 namespace slat::tool {
 
+namespace bench_boot {
+
 namespace {
 
 struct Options {
@@ -97,8 +99,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_boot
 
 void add_bench_boot(CLI::App& bench, Command& run) {
+  using namespace bench_boot;
   auto options = std::make_shared<Options>();
   options->machine.memory = "size=128M";
   options->bench.rounds = 11;

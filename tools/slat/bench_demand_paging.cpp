@@ -15,6 +15,8 @@
 
 namespace slat::tool {
 
+namespace bench_demand_paging {
+
 namespace {
 
 struct Options {
@@ -129,8 +131,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_demand_paging
 
 void add_bench_demand_paging(CLI::App& bench, Command& run) {
+  using namespace bench_demand_paging;
   auto options = std::make_shared<Options>();
   options->machine.memory = "size=64M";
   CLI::App* const command = bench.add_subcommand(

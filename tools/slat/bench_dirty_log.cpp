@@ -16,6 +16,8 @@
 
 namespace slat::tool {
 
+namespace bench_dirty_log {
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -158,8 +160,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_dirty_log
 
 void add_bench_dirty_log(CLI::App& bench, Command& run) {
+  using namespace bench_dirty_log;
   auto options = std::make_shared<Options>();
   options->machine.memory = "size=128M";
   CLI::App* const command =

@@ -14,6 +14,8 @@
 
 namespace slat::tool {
 
+namespace bench_footprint {
+
 namespace {
 
 constexpr double goal_kib = 5120; // Firecracker's specification has 5 MiB for one vCPU and 128 MiB
@@ -124,8 +126,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_footprint
 
 void add_bench_footprint(CLI::App& bench, Command& run) {
+  using namespace bench_footprint;
   auto options = std::make_shared<Options>();
   options->bench.rounds = 3;
   CLI::App* const command = bench.add_subcommand("footprint", "Memory of the VMM beyond guest RAM");

@@ -18,6 +18,8 @@
 
 namespace slat::tool {
 
+namespace bench_invalidate {
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -183,8 +185,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_invalidate
 
 void add_bench_invalidate(CLI::App& bench, Command& run) {
+  using namespace bench_invalidate;
   auto options = std::make_shared<Options>();
   options->machine.memory = "size=1G";
   CLI::App* const command = bench.add_subcommand(

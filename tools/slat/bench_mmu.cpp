@@ -17,6 +17,8 @@
 
 namespace slat::tool {
 
+namespace bench_mmu {
+
 namespace {
 
 constexpr std::size_t design_count = std::size(mmu::all_vma_lock_designs);
@@ -176,8 +178,10 @@ int measure(const Options& options, std::vector<Cell>& cells, BenchReport& out) 
 }
 
 } // namespace
+} // namespace bench_mmu
 
 void add_bench_mmu(CLI::App& bench, Command& run) {
+  using namespace bench_mmu;
   auto options = std::make_shared<Options>();
   options->threads = thread_counts();
   CLI::App* const command =

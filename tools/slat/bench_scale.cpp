@@ -21,6 +21,8 @@
 
 namespace slat::tool {
 
+namespace bench_scale {
+
 namespace {
 
 using scale::Options;
@@ -100,8 +102,10 @@ int run_bench(const Options& options) {
 }
 
 } // namespace
+} // namespace bench_scale
 
 void add_bench_scale(CLI::App& bench, Command& run) {
+  using namespace bench_scale;
   auto options = std::make_shared<Options>();
   scale::Assumptions& assumed = options->assumptions;
   CLI::App* const command = bench.add_subcommand(

@@ -14,6 +14,8 @@
 
 namespace slat::tool {
 
+namespace bench_softcpu {
+
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -97,8 +99,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_softcpu
 
 void add_bench_softcpu(CLI::App& bench, Command& run) {
+  using namespace bench_softcpu;
   auto options = std::make_shared<Options>();
   options->machine.memory = "size=32M";
   options->vcpus = thread_counts();

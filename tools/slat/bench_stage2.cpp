@@ -25,6 +25,8 @@
 
 namespace slat::tool {
 
+namespace bench_stage2 {
+
 namespace {
 
 using mmu::page_size;
@@ -268,8 +270,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_stage2
 
 void add_bench_stage2(CLI::App& bench, Command& run) {
+  using namespace bench_stage2;
   auto options = std::make_shared<Options>();
   options->threads = thread_counts();
   CLI::App* const command = bench.add_subcommand(

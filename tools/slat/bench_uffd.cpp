@@ -16,6 +16,8 @@
 
 namespace slat::tool {
 
+namespace bench_uffd {
+
 namespace {
 
 struct Options {
@@ -84,8 +86,10 @@ int measure(const Options& options, BenchReport& out) {
 }
 
 } // namespace
+} // namespace bench_uffd
 
 void add_bench_uffd(CLI::App& bench, Command& run) {
+  using namespace bench_uffd;
   auto options = std::make_shared<Options>();
   options->machine.memory = "size=64M";
   options->bench.rounds = 7;
