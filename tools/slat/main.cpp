@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fmt/format.h>
+#include <string_view>
 #include <variant>
 
 namespace {
@@ -29,6 +30,25 @@ std::string complaint(const CLI::App& program, const CLI::ParseError& error) {
                      slat::vmm::printable(rest.front()), fmt::join(names, ", "));
 }
 
+/// The command that is named, or all of them if it is none of those or looks at all: a parser of every option of slat is
+/// most of a megabyte, which a guest's VMM would keep.
+void add_commands(CLI::App& program, slat::tool::Command& run, std::string_view named) {
+  using namespace slat::tool;
+
+  struct Add {
+    std::string_view name;
+    void (*add)(CLI::App& program, Command& run);
+  };
+
+  constexpr Add commands[] = {{"boot", add_boot},   {"stress", add_stress}, {"ctl", add_ctl},
+                              {"inval", add_inval}, {"doctor", add_doctor}, {"dump", add_dump},
+                              {"bench", add_bench}, {"report", add_report}};
+  for (const Add& command : commands)
+    if (command.name == named) return command.add(program, run);
+  for (const Add& command : commands) command.add(program, run);
+  add_completion(program, run);
+}
+
 /// What to do, or the exit code if there is nothing more to do. The parser and its tables are gone by the time it runs.
 std::variant<slat::tool::Command, int> parse(int argc, char** argv) {
   using namespace slat::tool;
@@ -38,15 +58,7 @@ std::variant<slat::tool::Command, int> parse(int argc, char** argv) {
   program.formatter(std::make_shared<HelpFormatter>()); // inherited by the commands
   program.footer(exit_code_help);
   Command run;
-  add_boot(program, run);
-  add_stress(program, run);
-  add_ctl(program, run);
-  add_inval(program, run);
-  add_doctor(program, run);
-  add_dump(program, run);
-  add_bench(program, run);
-  add_report(program, run);
-  add_completion(program, run);
+  add_commands(program, run, argc > 1 ? argv[1] : "");
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
