@@ -52,6 +52,21 @@ TEST(Help, OfEveryCommandGoesToStandardOutputFitsEightyColumnsAndExitsZero) {
   EXPECT_GE(check_help({}), 5) << "slat, boot, stress, bench, bench uffd at least";
 }
 
+TEST(Help, ComesFromSlatFullAndWithoutItSlatStillBootsAndSaysWhatIsMissing) {
+  const TemporaryDirectory alone;
+  const std::filesystem::path program = slat_process({}).arguments.front();
+  std::filesystem::copy_file(program, alone.path() / "slat");
+  ProcessOptions options;
+  options.arguments = {(alone.path() / "slat").string(), "doctor"};
+  EXPECT_THAT(Process(options).finish(), refused(69, {"cannot find slat-full", "boot and stress"}));
+  options.arguments.back() = "boot";
+  EXPECT_THAT(Process(options).finish(), refused(64, {"--kernel is required"}));
+  std::filesystem::copy_file(program.parent_path() / "slat-full", alone.path() / "slat-full");
+  options.arguments.back() = "--help";
+  EXPECT_THAT(commands_in(Process(options).finish().out),
+              testing::IsSupersetOf({"boot", "doctor"}));
+}
+
 TEST(Help, ListsTheCommandsAndEveryExitCode) {
   const Ended ended = run_slat({"--help"});
   for (const char* word : {"boot", "stress", "bench", "Exit codes:", "64", "65", "66", "69", "70",

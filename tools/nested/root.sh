@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # The root file systems of the nested host and of a Linux guest in it. Sourced by run.sh, after kernel.sh.
 
-# executable NAME: the file of a command of this machine; slat is the one that was built.
+# executable NAME: the file of a command of this machine; slat and slat-full are those that were built.
 executable() {
-  if [[ $1 == slat ]]; then
-    echo "$build_dir/tools/slat/slat"
+  if [[ $1 == slat || $1 == slat-full ]]; then
+    echo "$build_dir/tools/slat/$1"
   else
     PATH=$PATH:/usr/sbin:/sbin type -P -- "$1" || die 64 "no command '$1' on this machine (see $slat_program --help)"
   fi
@@ -24,6 +24,7 @@ take_program() {
   file=$(executable "$2")
   take "$root" "$file" "/usr/bin/$(basename "$2")"
   chmod 755 "$root/usr/bin/$(basename "$2")"
+  [[ $2 != slat ]] || take_program "$root" slat-full # which slat becomes for most of its commands
   while read -r library; do
     take "$root" "$library"
   done < <(ldd "$file" 2>/dev/null | awk '$2 == "=>" && $3 ~ /^\// { print $3 } $1 ~ /^\// { print $1 }')

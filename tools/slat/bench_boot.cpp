@@ -56,7 +56,7 @@ vmm::Result<void> measure_rounds(const Options& options, std::vector<Cell>& cell
       Cell& cell = cells[round % 2 == 0 ? turn : cells.size() - 1 - turn];
       if (bench_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
       progress.show(fmt::format("round {} of {}: {}", round, options.bench.rounds, cell.name));
-      auto run = run_self(cell.arguments);
+      auto run = run_slat(cell.arguments);
       if (!run) return vmm::forward(run);
       if (run->exit_code != 0)
         return vmm::fail(vmm::Errc::guest_crashed, 0,

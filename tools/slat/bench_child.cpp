@@ -2,6 +2,7 @@
 
 #include "guests/builtin.hpp"
 #include "kvm/fd.hpp"
+#include "slat/programs.hpp"
 
 #include <array>
 #include <cerrno>
@@ -49,7 +50,7 @@ struct SpawnSetup {
 
 } // namespace
 
-vmm::Result<ChildRun> run_self(const std::vector<std::string>& arguments) {
+vmm::Result<ChildRun> run_slat(const std::vector<std::string>& arguments) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0)
     return vmm::fail(vmm::Errc::host_limit, errno,
@@ -66,7 +67,7 @@ vmm::Result<ChildRun> run_self(const std::vector<std::string>& arguments) {
   ChildRun run;
   const auto start = Clock::now();
   pid_t pid = -1;
-  if (const int error = posix_spawn(&pid, "/proc/self/exe", &setup.actions, &setup.attributes,
+  if (const int error = posix_spawn(&pid, vmm_program().c_str(), &setup.actions, &setup.attributes,
                                     argv.data(), environ);
       error != 0)
     return vmm::fail(vmm::Errc::host_failed, error, "cannot start another slat; is /proc mounted?");

@@ -17,9 +17,9 @@ struct ChildRun {
   int exit_code = 0; // 128 + signal, if one ended it
 };
 
-/// Starts /proc/self/exe with `arguments`, its standard error at /dev/null, and waits for its end. Open descriptors without
+/// Starts vmm_program() with `arguments`, its standard error at /dev/null, and waits for its end. Open descriptors without
 /// FD_CLOEXEC are the child's too. Errors: host_limit, host_failed.
-vmm::Result<ChildRun> run_self(const std::vector<std::string>& arguments);
+vmm::Result<ChildRun> run_slat(const std::vector<std::string>& arguments);
 
 /// The built-in memstress image as a file that children can open, while this lives.
 class ImageForChildren {

@@ -51,7 +51,7 @@ struct Cell {
 vmm::Result<double> run_cell(const Options& options, const ImageForChildren& image,
                              const Cell& cell) {
   auto run =
-      run_self({"boot", "--kernel", image.path(), "--cmdline", "mode=touch passes=1 shared=0 quiet",
+      run_slat({"boot", "--kernel", image.path(), "--cmdline", "mode=touch passes=1 shared=0 quiet",
                 "--stats", "json", "--memory", "size=" + cell.memory, "--cpus",
                 std::to_string(cell.cpus), "--accel", std::string(accel_name(cell.accel)),
                 "--vma-lock", cell.design, "--kvm-device", options.kvm_device});

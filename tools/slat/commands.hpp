@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <span>
+#include <string_view>
 
 namespace CLI {
 class App;
@@ -21,5 +23,17 @@ void add_dump(CLI::App& program, Command& run);
 void add_bench(CLI::App& program, Command& run);
 void add_completion(CLI::App& program, Command& run);
 void add_report(CLI::App& program, Command& run);
+
+struct CommandEntry {
+  std::string_view name;
+  void (*add)(CLI::App& program, Command& run);
+  bool looks_at_all = false; // it is about the others, which have to be there
+};
+
+/// What this program has (programs.hpp), in the order of `slat --help`: commands_vmm.cpp or commands_full.cpp.
+[[nodiscard]] std::span<const CommandEntry> commands();
+
+/// Whether there is another program with more.
+[[nodiscard]] bool has_all_commands();
 
 } // namespace slat::tool

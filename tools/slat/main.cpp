@@ -1,11 +1,13 @@
-// slat: boots guests, stresses their memory, and tells what this host can do.
+// slat: boots guests, stresses their memory, and tells what this host can do. The main() of both programs.
 #include "slat/commands.hpp"
 #include "slat/exit_codes.hpp"
 #include "slat/help_formatter.hpp"
+#include "slat/programs.hpp"
 #include "slat/run.hpp"
 #include "vmm/printable.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <fmt/format.h>
 #include <string_view>
@@ -30,27 +32,15 @@ std::string complaint(const CLI::App& program, const CLI::ParseError& error) {
                      slat::vmm::printable(rest.front()), fmt::join(names, ", "));
 }
 
-/// The command that is named, or all of them if it is none of those or looks at all: a parser of every option of slat is
-/// most of a megabyte, which a guest's VMM would keep.
-void add_commands(CLI::App& program, slat::tool::Command& run, std::string_view named) {
-  using namespace slat::tool;
-
-  struct Add {
-    std::string_view name;
-    void (*add)(CLI::App& program, Command& run);
-  };
-
-  constexpr Add commands[] = {{"boot", add_boot},   {"stress", add_stress}, {"ctl", add_ctl},
-                              {"inval", add_inval}, {"doctor", add_doctor}, {"dump", add_dump},
-                              {"bench", add_bench}, {"report", add_report}};
-  for (const Add& command : commands)
-    if (command.name == named) return command.add(program, run);
-  for (const Add& command : commands) command.add(program, run);
-  add_completion(program, run);
+const slat::tool::CommandEntry* find_command(std::string_view name) {
+  const auto all = slat::tool::commands();
+  const auto found = std::ranges::find(all, name, &slat::tool::CommandEntry::name);
+  return found != all.end() ? &*found : nullptr;
 }
 
 /// What to do, or the exit code if there is nothing more to do. The parser and its tables are gone by the time it runs.
-std::variant<slat::tool::Command, int> parse(int argc, char** argv) {
+std::variant<slat::tool::Command, int> parse(int argc, char** argv,
+                                             const slat::tool::CommandEntry* named) {
   using namespace slat::tool;
   CLI::App program("slat: a small VMM on a hypervisor-style guest memory manager", "slat");
   program.set_version_flag("--version", "slat " SLAT_VERSION);
@@ -58,7 +48,11 @@ std::variant<slat::tool::Command, int> parse(int argc, char** argv) {
   program.formatter(std::make_shared<HelpFormatter>()); // inherited by the commands
   program.footer(exit_code_help);
   Command run;
-  add_commands(program, run, argc > 1 ? argv[1] : "");
+  // The named command alone: a parser of every option of slat is most of a megabyte, which a guest's VMM would keep.
+  if (named != nullptr && !named->looks_at_all)
+    named->add(program, run);
+  else
+    for (const CommandEntry& command : commands()) command.add(program, run);
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -83,7 +77,9 @@ int main(int argc, char** argv) {
   using namespace slat::tool;
   open_standard_streams();
   block_signals();
-  const auto parsed = parse(argc, argv);
+  const CommandEntry* const named = argc > 1 ? find_command(argv[1]) : nullptr;
+  if (named == nullptr && !has_all_commands()) return become_full_program(argv);
+  const auto parsed = parse(argc, argv, named);
   if (const int* const code = std::get_if<int>(&parsed)) return *code;
   return finish_stdout(std::get<Command>(parsed)());
 }

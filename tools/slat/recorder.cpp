@@ -29,7 +29,9 @@ constexpr std::size_t fine_per_coarse = 4;
 constexpr std::size_t coarse_buckets = mmu::Histogram::bucket_count / fine_per_coarse;
 
 double seconds(std::chrono::steady_clock::duration time) {
-  return std::round(std::chrono::duration<double>(time).count() * 1e4) / 1e4;
+  using Ticks = std::chrono::duration<std::int64_t, std::ratio<1, 10'000>>;
+  return double(std::chrono::round<Ticks>(time).count()) /
+         1e4; // std::round() would map libm into the VMM
 }
 
 /// Of this thread: what looking takes away from the guest, however long it had to wait itself.
