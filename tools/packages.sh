@@ -34,6 +34,10 @@ spin                 cmd:spin
 doxygen              cmd:doxygen
 util-linux           cmd:setarch
 valgrind             cmd:valgrind
+zsh                  cmd:zsh
+fish                 cmd:fish
+groff-base           cmd:groff
+mandoc               cmd:mandoc
 '
 
 # The nested host (nested/run.sh), and what its tests take along.
