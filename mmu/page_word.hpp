@@ -204,7 +204,7 @@ template <class A> class PageWordOf {
   void clear_flags(std::uint64_t flags) { word_.fetch_and(~flags, std::memory_order_relaxed); }
 
   /// lock() and unlock(0, flags) in one step, if nobody fills or locks the page; else false, and nothing has changed.
-  /// Acquire: what the last owner did, as lock(). There is nothing to release. Does not sleep.
+  /// Acquire, as in lock(), from the last owner's release_as(); there is nothing to release. Does not sleep.
   [[nodiscard]] bool clear_if_unowned(std::uint64_t flags) {
     std::uint64_t old = word_.load(std::memory_order_relaxed); // the CAS decides
     do {

@@ -17,7 +17,7 @@ class Srcu {
       : core_(first), reclaimer_([this] { synchronize(); }, gather) {}
 
   /// A read section; may sleep inside, may nest, and guards may end in any order, also on another
-  /// thread to which they were moved (the caller orders that). Some 3 ns; not for signal handlers.
+  /// thread to which they were moved (the caller orders that). Some 2 ns; not for signal handlers.
   class ReadGuard {
    public:
     explicit ReadGuard(Srcu& srcu) : srcu_(&srcu), idx_(srcu.core_.read_lock(thread_slot())) {}
