@@ -13,19 +13,46 @@
 // A node that is erased is cleared: a walk that stands on it ends there. Its memory stays while
 // walkers may have it (SRCU).
 //
+// For searches of free room every node knows the extent of its subtree: where the first range starts,
+// where the last one ends, and the greatest of the gaps between neighbours, which is
+//     start of the next - end of the one before, modulo 2^64.
+// This follows from the node's bounds and its children's extents alone. So what changes bounds or
+// children of a node makes the extents of that node and its ancestors wrong, and no other: of two
+// neighbours one is always the other's ancestor, and has the gap between them in its extent. Who changes
+// what, and mends it:
+//   set_bounds  the node: upwards from it
+//   insert      the parent of the new leaf: upwards from there, before colours are mended
+//   erase       the lowest node that loses a child, and the heir in its new place: upwards from the
+//               former, before colours are mended. All on the way to the heir began with the heir's
+//               range, and the heir has lower ones below it now: nowhere there does it end
+//   rotate      the two nodes whose children change; the subtree as a whole has the ranges that it had
+// Upwards ends at the first node whose extent is right already. While several bounds change, one after
+// the other, ranges may overlap and gaps wrap round; the extents follow from those bounds all the same,
+// and so they are right once the bounds are.
+//
 // Who may change what: everything, the holder of the mm write lock. Walkers read the child pointers
-// and the bounds, and nothing else.
+// and the bounds, and nothing else: the other fields are plain, guarded by the mm lock.
 #pragma once
 
 #include "mmu/assert.hpp"
 #include "mmu/atomics.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
 namespace slat::mmu {
 
 enum class RbColor : std::uint8_t { none, red, black }; // none: not linked
+
+/// What the ranges of a subtree take up, the gaps between them included.
+struct RbExtent {
+  std::uintptr_t start = 0;
+  std::uintptr_t end = 0;     // exclusive
+  std::uintptr_t max_gap = 0; // between neighbours; 0 if there are none
+
+  bool operator==(const RbExtent&) const = default;
+};
 
 /// Constructor state equals erased state but for the bounds. The bounds are the tree's own copy: they
 /// change with the tree, under its sequence, while the value's own fields may change before.
@@ -36,6 +63,7 @@ template <class A> struct RbNodeOf {
   RbNodeOf* parent = nullptr;                         // mm lock
   std::uint32_t place = 0;                            // scratch of VmaRbTree's commits
   RbColor color = RbColor::none;                      // mm lock
+  RbExtent extent;                                    // mm lock; of the subtree below, once linked
 
   /// mm lock.
   [[nodiscard]] bool is_linked() const { return color != RbColor::none; }
@@ -127,6 +155,7 @@ template <class A> class RbTreeOf {
   static void set_bounds(Node* node, std::uintptr_t start, std::uintptr_t end) {
     node->start.store(start, std::memory_order_relaxed); // guarded by the sequence
     node->end.store(end, std::memory_order_relaxed);     // guarded by the sequence
+    if (node->is_linked()) mend_extents(node);
   }
 
   /// `node` is not linked; nothing in the tree overlaps its bounds.
@@ -141,7 +170,9 @@ template <class A> class RbTreeOf {
     }
     node->parent = parent;
     node->color = RbColor::red;
+    node->extent = {start_of(node), end_of(node), 0};
     set(*link, node); // publishes its bounds and its empty links
+    mend_extents(parent);
     mend_insert(node);
   }
 
@@ -182,6 +213,7 @@ template <class A> class RbTreeOf {
       heir->parent = node->parent;
       heir->color = node->color;
     }
+    mend_extents(thin); // on to the heir and past it: each of these starts elsewhere now
     if (removed == RbColor::black) mend_erase(thin, side);
     clear(node);
   }
@@ -225,6 +257,30 @@ template <class A> class RbTreeOf {
     return node->parent == nullptr ? root_ : node->parent->child[side_of(node)];
   }
 
+  /// What the extent of `node` is, if its children's are right.
+  [[nodiscard]] static RbExtent extent_of(const Node* node) {
+    RbExtent all{start_of(node), end_of(node), 0};
+    if (const Node* const lower = child(node, 0)) {
+      all.max_gap = std::max(lower->extent.max_gap, all.start - lower->extent.end);
+      all.start = lower->extent.start;
+    }
+    if (const Node* const higher = child(node, 1)) {
+      all.max_gap = std::max({all.max_gap, higher->extent.max_gap, higher->extent.start - all.end});
+      all.end = higher->extent.end;
+    }
+    return all;
+  }
+
+  /// Bounds or children of `node` (nullptr: of none) have changed. Few ancestors are written: most
+  /// have a greater gap elsewhere, and more below than the first and the last range.
+  static void mend_extents(Node* node) {
+    for (; node != nullptr; node = node->parent) {
+      const RbExtent extent = extent_of(node);
+      if (extent == node->extent) return;
+      node->extent = extent;
+    }
+  }
+
   /// `node` moves down to `side`, and its child on the other side takes its place.
   void rotate(Node* node, unsigned side) {
     Link& above = link_to(node);
@@ -236,6 +292,8 @@ template <class A> class RbTreeOf {
     set(above, riser);
     riser->parent = node->parent;
     node->parent = riser;
+    riser->extent = node->extent;
+    node->extent = extent_of(node);
   }
 
   /// `node` is red, and so may its parent be.

@@ -11,10 +11,10 @@
 
 #include "mmu/alloc.hpp"
 #include "mmu/error.hpp"
+#include "mmu/vma_lock/rb_gap.hpp"
 #include "mmu/vma_lock/rb_tree.hpp"
 #include "mmu/vma_lock/spf.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <memory>
@@ -72,19 +72,12 @@ template <class T> class VmaRbTree {
   [[nodiscard]] std::size_t size() const { return size_; }
 
   /// The lowest multiple of `alignment` (a power of two) at which `length` > 0 bytes are free inside
-  /// [low, high). mm lock. Linear in the number of entries inside.
+  /// [low, high). mm lock. Logarithmic in the number of entries, but for gaps that are long enough and
+  /// have no room at such a multiple: each of those is looked at.
   [[nodiscard]] std::optional<std::uintptr_t> find_gap(std::uintptr_t low, std::uintptr_t high,
                                                        std::size_t length,
                                                        std::size_t alignment) const {
-    for (RbNode* node = tree_.first_from(low);; node = Tree::next(node)) {
-      const std::uintptr_t limit =
-          node != nullptr ? std::min(Tree::start_of(node), high) : high; // the gap is [low, limit)
-      const std::uintptr_t at = (low + alignment - 1) & ~std::uintptr_t(alignment - 1);
-      if (at < low) return {}; // past the end of the address space
-      if (at < limit && limit - at >= length) return at;
-      if (limit == high) return {};
-      low = std::max(low, Tree::end_of(node));
-    }
+    return RbGapSearchOf<StdAtomics>(low, high, length, alignment).run(tree_);
   }
 
   /// A change in the making. Nobody sees it before commit(); without one nothing has happened. One

@@ -4,6 +4,7 @@
 
 #include "hooked_atomics.hpp"
 #include "mmu/srcu.hpp"
+#include "rb_tree_check.hpp"
 #include "support.hpp"
 
 #include <random>
@@ -13,6 +14,7 @@ namespace slat::mmu {
 namespace {
 
 using testing::eventually;
+using testing::expect_sound;
 using testing::HookedAtomics;
 
 struct Item {
@@ -23,24 +25,10 @@ struct Item {
 using Tree = VmaRbTree<Item>;
 using Entry = Tree::Entry;
 
-/// Black nodes from here to any leaf; tells of every rule that is broken below.
-template <class A> unsigned check_node(const RbNodeOf<A>* node, const RbNodeOf<A>* parent) {
-  using Nodes = RbTreeOf<A>;
-  if (node == nullptr) return 0;
-  EXPECT_EQ(node->parent, parent);
-  EXPECT_NE(node->color, RbColor::none);
-  EXPECT_TRUE(node->color == RbColor::black || (parent && parent->color == RbColor::black));
-  const auto* const lower = Nodes::child(node, 0);
-  const auto* const higher = Nodes::child(node, 1);
-  const unsigned below = check_node<A>(lower, node);
-  EXPECT_EQ(below, check_node<A>(higher, node)) << "black heights differ";
-  return below + (node->color == RbColor::black ? 1 : 0);
-}
-
 using Model = std::map<std::uintptr_t, Entry>; // by start
 
 void expect_same(const Tree& tree, const Model& model) {
-  check_node<StdAtomics>(tree.nodes().root(), nullptr);
+  expect_sound(tree.nodes());
   ASSERT_EQ(tree.size(), model.size());
   auto expected = model.begin();
   tree.for_each(0, UINTPTR_MAX, [&](const Entry& entry) {
@@ -298,7 +286,7 @@ TEST(RbTree, I11_no_store_of_a_change_closes_a_loop) {
       tree.set_bounds(&nodes[i], i * 10, i * 10 + 10);
       tree.insert(&nodes[i]);
     }
-    check_node<HookedAtomics>(tree.root(), nullptr);
+    expect_sound(tree);
     if (round % 500 == 499) tree.clear();
   }
   HookedAtomics::after_store = nullptr;
