@@ -11,6 +11,8 @@
 #include "mmu/vma_lock/spf.hpp"
 #include "mmu/vma_lock/vma_rb_tree.hpp"
 
+#include <cstddef>
+
 namespace slat::mmu {
 
 class Speculative {
@@ -25,16 +27,28 @@ class Speculative {
       if (!spf.is_dead()) spf.set_vm_flags(view.flags);
     }
 
-    RbNode rb;
+    // By cache lines: the first has what a fault reads and counts in the VMA that it has found; the
+    // second ends with what every walk that comes by reads, and is written when links or bounds change
+    // and when the VMA has died; the third has what the tree keeps for writers. Faults read it to free
+    // the VMA, if at all.
     SpfVma spf;
     Vma* next_written = nullptr; // the writer's lists
     Vma* next_dead = nullptr;
-    Srcu* fault_srcu = nullptr;
 
     struct Retire : DeferredCall {
       Vma* vma;
     } retire{};
+
+    RbNode rb;
+    Srcu* fault_srcu = nullptr;
   };
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof" // no virtual bases: both compilers define it
+  static_assert(offsetof(Vma, spf) + sizeof(SpfVma) <= 64);
+  static_assert(offsetof(Vma, rb) >= 64 && offsetof(Vma, rb) + offsetof(RbNode, parent) == 128);
+  static_assert(sizeof(Vma) == 192);
+#pragma GCC diagnostic pop
 
   using Tree = VmaRbTree<Vma>;
 
