@@ -4,8 +4,8 @@
 #include "slat/bench.hpp"
 #include "slat/bench_guest.hpp"
 #include "slat/bench_report.hpp"
+#include "slat/bench_rounds.hpp"
 #include "slat/plain_memory.hpp"
-#include "slat/progress.hpp"
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -68,7 +68,8 @@ vmm::Result<void> round_of(BenchGuest& guest, PlainMemory& plain, Samples& sampl
   return {};
 }
 
-vmm::Result<void> measure_rounds(const Options& options, std::vector<vmm::Accel> accelerators,
+vmm::Result<void> measure_guests(const Options& options,
+                                 const std::vector<vmm::Accel>& accelerators,
                                  std::map<vmm::Accel, Samples>& samples) {
   std::map<vmm::Accel, std::unique_ptr<BenchGuest>> guests;
   for (const vmm::Accel accel : accelerators) {
@@ -79,18 +80,17 @@ vmm::Result<void> measure_rounds(const Options& options, std::vector<vmm::Accel>
     guests[accel] = std::move(*guest);
   }
   PlainMemory plain(guests.begin()->second->machine().ram().size());
-  Progress progress;
-  for (unsigned round = 0; round <= options.bench.rounds; ++round) // round 0 warms up
-    for (auto& [accel, guest] : guests) {
-      progress.show(
-          fmt::format("round {} of {}: {}", round, options.bench.rounds, accel_name(accel)));
-      Samples scratch;
-      guest->resume();
-      auto ok = round_of(*guest, plain, round != 0 ? samples[accel] : scratch);
-      guest->pause();
-      if (!ok) return ok;
-    }
-  return {};
+  return measure_rounds(
+      {.measured = options.bench.rounds, .alternate = false}, accelerators.size(),
+      [&](std::size_t cell) { return std::string(accel_name(accelerators[cell])); },
+      [&](std::size_t cell, bool keep) {
+        BenchGuest& guest = *guests[accelerators[cell]];
+        Samples scratch;
+        guest.resume();
+        auto ok = round_of(guest, plain, keep ? samples[accelerators[cell]] : scratch);
+        guest.pause();
+        return ok;
+      });
 }
 
 int measure(const Options& options, BenchReport& out) {
@@ -100,7 +100,7 @@ int measure(const Options& options, BenchReport& out) {
                  {"cpus", options.machine.cpus},
                  {"vma_lock", options.machine.vma_lock}};
   std::map<vmm::Accel, Samples> samples;
-  const auto ok = measure_rounds(options, *accelerators, samples);
+  const auto ok = measure_guests(options, *accelerators, samples);
   for (const auto& [accel, of_accel] : samples) {
     const std::string prefix = fmt::format("{}/", accel_name(accel));
     const Labels labels = {{"accel", accel_name(accel)}};

@@ -5,7 +5,7 @@
 #include "slat/bench_child.hpp"
 #include "slat/bench_guest.hpp"
 #include "slat/bench_report.hpp"
-#include "slat/progress.hpp"
+#include "slat/bench_rounds.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -23,9 +23,11 @@ struct Options {
 };
 
 struct Cell {
-  std::string name;
+  std::string boot;
   std::vector<std::string> arguments;
   std::vector<double> first = {}, end = {};
+
+  [[nodiscard]] const std::string& name() const { return boot; }
 };
 
 std::vector<std::string> boot_arguments(const Options& options, const std::string& image,
@@ -49,23 +51,16 @@ std::vector<std::string> boot_arguments(const Options& options, const std::strin
           seccomp};
 }
 
-vmm::Result<void> measure_rounds(const Options& options, std::vector<Cell>& cells) {
-  Progress progress;
-  for (unsigned round = 0; round <= options.bench.rounds; ++round) // round 0 warms up
-    for (std::size_t turn = 0; turn < cells.size(); ++turn) {
-      Cell& cell = cells[round % 2 == 0 ? turn : cells.size() - 1 - turn];
-      if (bench_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
-      progress.show(fmt::format("round {} of {}: {}", round, options.bench.rounds, cell.name));
-      auto run = run_slat(cell.arguments);
-      if (!run) return vmm::forward(run);
-      if (run->exit_code != 0)
-        return vmm::fail(vmm::Errc::guest_crashed, 0,
-                         fmt::format("`slat {}` ended with exit code {}",
-                                     fmt::join(cell.arguments, " "), run->exit_code));
-      if (round == 0) continue;
-      cell.first.push_back(run->first_byte_ms);
-      cell.end.push_back(run->end_ms);
-    }
+vmm::Result<void> run_cell(Cell& cell, bool keep) {
+  auto run = run_slat(cell.arguments);
+  if (!run) return vmm::forward(run);
+  if (run->exit_code != 0)
+    return vmm::fail(vmm::Errc::guest_crashed, 0,
+                     fmt::format("`slat {}` ended with exit code {}",
+                                 fmt::join(cell.arguments, " "), run->exit_code));
+  if (!keep) return {};
+  cell.first.push_back(run->first_byte_ms);
+  cell.end.push_back(run->end_ms);
   return {};
 }
 
@@ -82,11 +77,11 @@ int measure(const Options& options, BenchReport& out) {
     cells.push_back({name, boot_arguments(options, image.path(), accel, "on")});
     cells.push_back({name + ", no seccomp", boot_arguments(options, image.path(), accel, "off")});
   }
-  const auto ok = measure_rounds(options, cells);
+  const auto ok = measure_rounds({.measured = options.bench.rounds}, cells, run_cell);
   for (const Cell& cell : cells) {
     if (cell.first.empty()) continue;
-    out.figures.push_back({cell.name + "/first byte", "ms", cell.first, {{"boot", cell.name}}});
-    out.figures.push_back({cell.name + "/end", "ms", cell.end, {{"boot", cell.name}}});
+    out.figures.push_back({cell.boot + "/first byte", "ms", cell.first, {{"boot", cell.boot}}});
+    out.figures.push_back({cell.boot + "/end", "ms", cell.end, {{"boot", cell.boot}}});
   }
   for (const vmm::Accel accel : *accelerators) {
     const std::string first = fmt::format("{}/first byte", accel_name(accel));

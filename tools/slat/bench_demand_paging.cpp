@@ -6,7 +6,7 @@
 #include "slat/bench.hpp"
 #include "slat/bench_guest.hpp"
 #include "slat/bench_report.hpp"
-#include "slat/progress.hpp"
+#include "slat/bench_rounds.hpp"
 
 #include <CLI/CLI.hpp>
 #include <chrono>
@@ -66,20 +66,14 @@ vmm::Result<double> missing(const Options& options, Cell& cell) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-vmm::Result<void> measure_rounds(const Options& options, std::vector<Cell>& cells) {
-  Progress progress;
-  for (unsigned round = 0; round <= options.bench.rounds; ++round) // round 0 warms up
-    for (std::size_t turn = 0; turn < cells.size(); ++turn) {
-      Cell& cell = cells[round % 2 == 0 ? turn : cells.size() - 1 - turn];
-      progress.show(fmt::format("round {} of {}: {}", round, options.bench.rounds, cell.name()));
-      auto seconds = options.mode == "minor" ? minor(options, cell) : missing(options, cell);
-      if (!seconds) return vmm::forward(seconds);
-      const auto pages = double(cell.guest->pages());
-      if (options.mode == "missing") cell.guest.reset();
-      if (round == 0) continue;
-      cell.seconds.push_back(*seconds);
-      cell.rates.push_back(pages / *seconds);
-    }
+vmm::Result<void> run_cell(const Options& options, Cell& cell, bool keep) {
+  auto seconds = options.mode == "minor" ? minor(options, cell) : missing(options, cell);
+  if (!seconds) return vmm::forward(seconds);
+  const auto pages = double(cell.guest->pages());
+  if (options.mode == "missing") cell.guest.reset();
+  if (!keep) return {};
+  cell.seconds.push_back(*seconds);
+  cell.rates.push_back(pages / *seconds);
   return {};
 }
 
@@ -125,7 +119,9 @@ int measure(const Options& options, BenchReport& out) {
       if (options.machine.fault_around != 1)
         cells.push_back({accel, design, options.machine.fault_around});
     }
-  const auto ok = measure_rounds(options, cells);
+  const auto ok =
+      measure_rounds({.measured = options.bench.rounds}, cells,
+                     [&](Cell& cell, bool keep) { return run_cell(options, cell, keep); });
   fill(options, cells, out);
   return ok ? 0 : report(ok.error());
 }

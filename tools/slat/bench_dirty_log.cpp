@@ -5,7 +5,7 @@
 #include "slat/bench.hpp"
 #include "slat/bench_guest.hpp"
 #include "slat/bench_report.hpp"
-#include "slat/progress.hpp"
+#include "slat/bench_rounds.hpp"
 
 #include <CLI/CLI.hpp>
 #include <bit>
@@ -124,17 +124,6 @@ vmm::Result<void> round_of(const Options& options, Cell& cell, bool keep) {
   return {};
 }
 
-vmm::Result<void> measure_rounds(const Options& options, std::vector<Cell>& cells) {
-  Progress progress;
-  for (unsigned round = 0; round <= options.bench.rounds; ++round) // round 0 warms up
-    for (std::size_t turn = 0; turn < cells.size(); ++turn) {
-      Cell& cell = cells[round % 2 == 0 ? turn : cells.size() - 1 - turn];
-      progress.show(fmt::format("round {} of {}: {}", round, options.bench.rounds, cell.name()));
-      if (auto ok = round_of(options, cell, round != 0); !ok) return ok;
-    }
-  return {};
-}
-
 int measure(const Options& options, BenchReport& out) {
   auto accelerators = bench_accelerators(options.machine);
   if (!accelerators) return report(accelerators.error());
@@ -146,7 +135,9 @@ int measure(const Options& options, BenchReport& out) {
     cells.push_back({accel, Log::stage2});
     cells.push_back({accel, Log::tracked});
   }
-  const auto ok = measure_rounds(options, cells);
+  const auto ok =
+      measure_rounds({.measured = options.bench.rounds}, cells,
+                     [&](Cell& cell, bool keep) { return round_of(options, cell, keep); });
   for (const Cell& cell : cells) {
     const std::string prefix = cell.name() + "/";
     const Labels labels = {{"accel", accel_name(cell.accel)}};

@@ -5,7 +5,7 @@
 #include "slat/bench_child.hpp"
 #include "slat/bench_guest.hpp"
 #include "slat/bench_report.hpp"
-#include "slat/progress.hpp"
+#include "slat/bench_rounds.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -48,8 +48,7 @@ struct Cell {
   }
 };
 
-vmm::Result<double> run_cell(const Options& options, const ImageForChildren& image,
-                             const Cell& cell) {
+vmm::Result<void> run_cell(const Options& options, const ImageForChildren& image, Cell& cell) {
   auto run =
       run_slat({"boot", "--kernel", image.path(), "--cmdline", "mode=touch passes=1 shared=0 quiet",
                 "--stats", "json", "--memory", "size=" + cell.memory, "--cpus",
@@ -61,20 +60,7 @@ vmm::Result<double> run_cell(const Options& options, const ImageForChildren& ima
     return vmm::fail(
         vmm::Errc::guest_crashed, 0,
         fmt::format("`slat boot` for {} ended with exit code {}", cell.name(), run->exit_code));
-  return stats["vmm_resident_bytes"].get<double>() / 1024;
-}
-
-vmm::Result<void> measure_rounds(const Options& options, const ImageForChildren& image,
-                                 std::vector<Cell>& cells) {
-  Progress progress;
-  for (unsigned round = 1; round <= options.bench.rounds; ++round)
-    for (Cell& cell : cells) {
-      if (bench_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
-      progress.show(fmt::format("round {} of {}: {}", round, options.bench.rounds, cell.name()));
-      auto kib = run_cell(options, image, cell);
-      if (!kib) return vmm::forward(kib);
-      cell.kib.push_back(*kib);
-    }
+  cell.kib.push_back(stats["vmm_resident_bytes"].get<double>() / 1024);
   return {};
 }
 
@@ -120,7 +106,9 @@ int measure(const Options& options, BenchReport& out) {
         cells.push_back({accel, options.memory.front(), options.vcpus.front(),
                          std::string(mmu::to_string(design))});
   }
-  const auto ok = measure_rounds(options, image, cells);
+  const auto ok =
+      measure_rounds({.measured = options.bench.rounds, .warm_up = false, .alternate = false},
+                     cells, [&](Cell& cell, bool) { return run_cell(options, image, cell); });
   fill(cells, out);
   return ok ? 0 : report(ok.error());
 }

@@ -3,8 +3,8 @@
 #include "slat/bench.hpp"
 #include "slat/bench_guest.hpp"
 #include "slat/bench_report.hpp"
+#include "slat/bench_rounds.hpp"
 #include "slat/bench_threads.hpp"
-#include "slat/progress.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -58,17 +58,6 @@ vmm::Result<void> run_cell(const Options& options, Cell& cell, bool keep) {
   return {};
 }
 
-vmm::Result<void> measure_rounds(const Options& options, std::vector<Cell>& cells) {
-  Progress progress;
-  for (unsigned round = 0; round <= options.bench.rounds; ++round) // round 0 warms up
-    for (std::size_t turn = 0; turn < cells.size(); ++turn) {
-      Cell& cell = cells[round % 2 == 0 ? turn : cells.size() - 1 - turn];
-      progress.show(fmt::format("round {} of {}: {}", round, options.bench.rounds, cell.name()));
-      if (auto ok = run_cell(options, cell, round != 0); !ok) return ok;
-    }
-  return {};
-}
-
 int measure(const Options& options, BenchReport& out) {
   auto accelerators = bench_accelerators(options.machine);
   if (!accelerators) return report(accelerators.error());
@@ -76,7 +65,9 @@ int measure(const Options& options, BenchReport& out) {
   std::vector<Cell> cells;
   for (const vmm::Accel accel : *accelerators)
     for (const unsigned vcpus : options.vcpus) cells.push_back({accel, vcpus});
-  const auto ok = measure_rounds(options, cells);
+  const auto ok =
+      measure_rounds({.measured = options.bench.rounds}, cells,
+                     [&](Cell& cell, bool keep) { return run_cell(options, cell, keep); });
   for (const Cell& cell : cells) {
     if (cell.visits.empty()) continue;
     const Labels labels = {{"accel", accel_name(cell.accel)}, {"vcpus", cell.vcpus}};

@@ -8,9 +8,9 @@
 #include "mmu/zero_source.hpp"
 #include "slat/bench.hpp"
 #include "slat/bench_report.hpp"
+#include "slat/bench_rounds.hpp"
 #include "slat/bench_threads.hpp"
-#include "slat/exit_codes.hpp"
-#include "slat/progress.hpp"
+#include "slat/machine_options.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -198,40 +198,31 @@ std::string cell_name(std::string_view step, unsigned threads) {
   return fmt::format("{}/{}", step, threads);
 }
 
-/// False if a step failed.
-bool measure_rounds(const Options& options, std::vector<Cell>& cells) {
-  Progress progress;
-  for (unsigned round = 0; round <= options.bench.rounds; ++round) // round 0 warms up
-    for (const unsigned threads : options.threads) {
-      progress.show(
-          fmt::format("round {} of {}: {} thread(s)", round, options.bench.rounds, threads));
-      auto tables = Tables::create(options.pages, threads);
-      if (!tables) {
-        fmt::print(stderr, "slat: bench stage2: {}\n", tables.error().message);
-        return false;
-      }
-      for (unsigned i = 0; i < threads; ++i) // the host has the pages from now on
-        if (!(*tables)->fault(i) || !(*tables)->zap(i)) return false;
-      for (const NamedStep& step : steps) {
-        if (bench_signal()) return false;
-        std::atomic<bool> good{true};
-        const double seconds = run_threads(threads, [&](unsigned thread) {
-          if (!((**tables).*step.step)(thread))
-            good.store(false, std::memory_order_relaxed); // joined
-        });
-        if (!good.load()) {
-          fmt::print(stderr, "slat: bench stage2: '{}' did not do what it should\n", step.name);
-          return false;
-        }
-        if (round == 0 || step.name.ends_with(' ')) continue;
-        const double operations = double(options.pages) * threads / double(step.divisor);
-        const auto cell = std::find_if(cells.begin(), cells.end(), [&](const Cell& c) {
-          return c.step == step.name && c.threads == threads;
-        });
-        cell->ns.push_back(seconds * 1e9 / operations);
-      }
-    }
-  return true;
+/// The tables anew, and each step once.
+vmm::Result<void> run_steps(const Options& options, unsigned threads, bool keep,
+                            std::vector<Cell>& cells) {
+  const auto failed = [](std::string_view what) {
+    return vmm::fail(vmm::Errc::host_failed, 0, fmt::format("bench stage2: {}", what));
+  };
+  auto tables = Tables::create(options.pages, threads);
+  if (!tables) return failed(tables.error().message);
+  for (unsigned i = 0; i < threads; ++i) // the host has the pages from now on
+    if (!(*tables)->fault(i) || !(*tables)->zap(i)) return failed("the pages cannot be filled");
+  for (const NamedStep& step : steps) {
+    if (bench_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
+    std::atomic<bool> good{true};
+    const double seconds = run_threads(threads, [&](unsigned thread) {
+      if (!((**tables).*step.step)(thread)) good.store(false, std::memory_order_relaxed); // joined
+    });
+    if (!good.load()) return failed(fmt::format("'{}' did not do what it should", step.name));
+    if (!keep || step.name.ends_with(' ')) continue;
+    const double operations = double(options.pages) * threads / double(step.divisor);
+    const auto cell = std::find_if(cells.begin(), cells.end(), [&](const Cell& c) {
+      return c.step == step.name && c.threads == threads;
+    });
+    cell->ns.push_back(seconds * 1e9 / operations);
+  }
+  return {};
 }
 
 void fill(const Options& options, const std::vector<Cell>& cells, BenchReport& out) {
@@ -264,9 +255,14 @@ int measure(const Options& options, BenchReport& out) {
   for (const unsigned threads : options.threads)
     for (const NamedStep& step : steps)
       if (!step.name.ends_with(' ')) cells.push_back({step.name, threads});
-  const bool complete = measure_rounds(options, cells);
+  const auto ok = measure_rounds(
+      {.measured = options.bench.rounds, .alternate = false}, options.threads.size(),
+      [&](std::size_t n) { return fmt::format("{} thread(s)", options.threads[n]); },
+      [&](std::size_t n, bool keep) {
+        return run_steps(options, options.threads[n], keep, cells);
+      });
   fill(options, cells, out);
-  return complete ? exit_success : exit_host_failed;
+  return ok ? 0 : report(ok.error());
 }
 
 } // namespace

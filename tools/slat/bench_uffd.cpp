@@ -7,7 +7,7 @@
 #include "slat/bench.hpp"
 #include "slat/bench_guest.hpp"
 #include "slat/bench_report.hpp"
-#include "slat/progress.hpp"
+#include "slat/bench_rounds.hpp"
 
 #include <CLI/CLI.hpp>
 #include <array>
@@ -49,19 +49,16 @@ vmm::Result<void> measure_one(BenchGuest& guest, const Options& options, Variant
   return {};
 }
 
-vmm::Result<void> measure_rounds(const Options& options, Samples& samples) {
+vmm::Result<void> measure_guest(const Options& options, Samples& samples) {
   auto guest = BenchGuest::start(options.machine, vmm::Accel::kvm, options.machine.design());
   if (!guest) return vmm::forward(guest);
   if (auto ok = (*guest)->wait_until_populated(); !ok) return ok;
-  Progress progress;
-  for (unsigned round = 0; round <= options.bench.rounds; ++round) // round 0 warms up
-    for (std::size_t turn = 0; turn < variant_names.size(); ++turn) {
-      const auto variant = Variant(round % 2 == 0 ? turn : variant_names.size() - 1 - turn);
-      progress.show(
-          fmt::format("round {} of {}: {}", round, options.bench.rounds, variant_names[variant]));
-      if (auto ok = measure_one(**guest, options, variant, round != 0, samples); !ok) return ok;
-    }
-  return {};
+  return measure_rounds(
+      {.measured = options.bench.rounds}, variant_names.size(),
+      [](std::size_t variant) { return std::string(variant_names[variant]); },
+      [&](std::size_t variant, bool keep) {
+        return measure_one(**guest, options, Variant(variant), keep, samples);
+      });
 }
 
 int measure(const Options& options, BenchReport& out) {
@@ -72,7 +69,7 @@ int measure(const Options& options, BenchReport& out) {
                  {"cpus", options.machine.cpus},
                  {"fault_around", options.machine.fault_around}};
   Samples samples;
-  const auto ok = measure_rounds(options, samples);
+  const auto ok = measure_guest(options, samples);
   for (std::size_t v = 0; v < variant_names.size(); ++v) {
     const std::string name(variant_names[v]);
     if (samples.rates[v].empty()) continue;
