@@ -143,12 +143,7 @@ void add_bench_demand_paging(CLI::App& bench, Command& run) {
       ->check(CLI::IsMember({"minor", "missing"}));
   options->bench.add_to(*command);
   options->machine.add_guest_to(*command);
-  command->callback([options, &run] {
-    run = [options] {
-      return run_benchmark("demand-paging", options->bench,
-                           [&](BenchReport& out) { return measure(*options, out); });
-    };
-  });
+  add_benchmark(*command, run, options, measure);
 }
 
 } // namespace slat::tool

@@ -135,12 +135,7 @@ void add_bench_footprint(CLI::App& bench, Command& run) {
   command->add_option("--kvm-device", options->kvm_device, "Path of the KVM device")
       ->type_name("PATH")
       ->capture_default_str();
-  command->callback([options, &run] {
-    run = [options] {
-      return run_benchmark("footprint", options->bench,
-                           [&](BenchReport& out) { return measure(*options, out); });
-    };
-  });
+  add_benchmark(*command, run, options, measure);
 }
 
 } // namespace slat::tool

@@ -2,8 +2,8 @@
 
 #include "guests/abi.hpp"
 #include "guests/builtin.hpp"
-#include "slat/bench_report.hpp"
 #include "slat/mailbox.hpp"
+#include "slat/run.hpp"
 
 #include <array>
 #include <chrono>
@@ -74,7 +74,7 @@ void BenchGuest::stop() {
 }
 
 vmm::Result<void> BenchGuest::pause_to_poll() {
-  if (bench_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
+  if (pending_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
   if (const auto end = machine_->wait_for(std::chrono::milliseconds(0)))
     return vmm::fail(vmm::Errc::guest_crashed, 0,
                      fmt::format("the guest ended before the benchmark\n{}", end->report));

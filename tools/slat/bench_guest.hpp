@@ -10,7 +10,7 @@
 
 namespace slat::tool {
 
-/// One thread's. All sleep. Every wait ends with an error when the user has asked for an end (bench_signal()), or when
+/// One thread's. All sleep. Every wait ends with an error when the user has asked for an end (pending_signal()), or when
 /// the guest has ended.
 class BenchGuest {
  public:

@@ -202,12 +202,7 @@ void add_bench_invalidate(CLI::App& bench, Command& run) {
       ->check(CLI::Range(1, 100000));
   options->machine.add_guest_to(*command);
   options->machine.add_vma_lock_to(*command);
-  command->callback([options, &run] {
-    run = [options] {
-      return run_benchmark("invalidate", options->bench,
-                           [&](BenchReport& out) { return measure(*options, out); });
-    };
-  });
+  add_benchmark(*command, run, options, measure);
 }
 
 } // namespace slat::tool

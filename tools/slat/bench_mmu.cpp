@@ -7,6 +7,7 @@
 #include "slat/bench_threads.hpp"
 #include "slat/exit_codes.hpp"
 #include "slat/progress.hpp"
+#include "slat/run.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -83,7 +84,7 @@ void run_rounds(const Options& options, std::vector<Cell>& cells, Spaces& spaces
                                 100.0 * double(done++) / double(total), round, options.bench.rounds,
                                 to_string(cell.workload), cell.threads, cell.writer_rate));
       for (std::size_t turn = 0; turn < columns; ++turn) {
-        if (bench_signal()) return;
+        if (pending_signal()) return;
         const std::size_t column = round % 2 == 0 ? turn : columns - 1 - turn;
         if (column == design_count && !PlainMap::has(cell.workload)) continue;
         const double rate =
@@ -208,14 +209,11 @@ void add_bench_mmu(CLI::App& bench, Command& run) {
   command->add_option("--workload", options->workloads, "Only these; all if none is named")
       ->delimiter(',')
       ->check(CLI::IsMember(names));
-  command->callback([options, &run] {
-    run = [options] {
-      std::vector<Cell> cells;
-      return run_benchmark(
-          "mmu", options->bench, [&](BenchReport& out) { return measure(*options, cells, out); },
-          [&](const BenchReport&) { print_table(*options, cells); });
-    };
-  });
+  auto cells = std::make_shared<std::vector<Cell>>();
+  add_benchmark(
+      *command, run, std::shared_ptr<const BenchOptions>(options, &options->bench),
+      [options, cells](BenchReport& out) { return measure(*options, *cells, out); },
+      [options, cells](const BenchReport&) { print_table(*options, *cells); });
 }
 
 } // namespace slat::tool

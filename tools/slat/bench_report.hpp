@@ -2,17 +2,16 @@
 // in turn within one run. Ratios alone are compared with another run's: times are the machine's, ratios are slat's.
 #pragma once
 
+#include "slat/commands.hpp"
+
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-namespace CLI {
-class App;
-} // namespace CLI
 
 namespace slat::tool {
 
@@ -74,15 +73,20 @@ struct BenchOptions {
   void add_to(CLI::App& command);
 };
 
-/// SIGINT or SIGTERM that has come since the start. Looks for a new one.
-[[nodiscard]] std::optional<int> bench_signal();
-
 /// Fills the report, whose name is set; returns an exit code, with the message printed if it is not 0. What it has
 /// found when a signal ended it is kept.
 using Measure = std::function<int(BenchReport&)>;
 
-/// Measures, prints, compares; returns the exit code. `text`: prints the report instead of to_text().
-int run_benchmark(std::string_view name, const BenchOptions& options, const Measure& measure,
-                  const std::function<void(const BenchReport&)>& text = {});
+/// What `command` does then: measures, prints, compares. `text`: prints the report instead of to_text().
+void add_benchmark(CLI::App& command, Command& run, std::shared_ptr<const BenchOptions> options,
+                   Measure measure, std::function<void(const BenchReport&)> text = {});
+
+/// The same with the benchmark's own options, whose `bench` these are.
+template <class Options>
+void add_benchmark(CLI::App& command, Command& run, const std::shared_ptr<Options>& options,
+                   int (*measure)(const Options&, BenchReport&)) {
+  add_benchmark(command, run, std::shared_ptr<const BenchOptions>(options, &options->bench),
+                [options, measure](BenchReport& out) { return measure(*options, out); });
+}
 
 } // namespace slat::tool

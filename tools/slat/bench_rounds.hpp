@@ -18,7 +18,7 @@ struct Rounds {
 
 /// Calls run(cell, keep) with 0 to cells - 1, round by round, and shows `name(cell)` beside the round on a progress line;
 /// `keep` is false in the round that warms up. Ends with the first error of run(), or with the error "interrupted" once
-/// the user has asked for an end (bench_signal()); what was kept by then stays. On the main thread.
+/// the user has asked for an end (pending_signal()); what was kept by then stays. On the main thread.
 vmm::Result<void>
 measure_rounds(const Rounds& rounds, std::size_t cells,
                const std::function<std::string(std::size_t cell)>& name,

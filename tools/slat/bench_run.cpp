@@ -71,6 +71,34 @@ int compare_and_repeat(std::string_view name, const BenchOptions& options, const
   return exit_failed_verdict;
 }
 
+/// Returns the exit code.
+int run_benchmark(std::string_view name, const BenchOptions& options, const Measure& measure,
+                  const std::function<void(const BenchReport&)>& text) {
+  Baseline baseline;
+  if (!options.compare.empty())
+    if (const int code = read_baseline(options, name, baseline); code != exit_success) return code;
+  BenchReport report{.bench = std::string(name)};
+  const int code = measure(report);
+  const std::optional<int> signal = pending_signal();
+  if (code != exit_success && !signal) return code;
+  if (!report.figures.empty()) {
+    if (options.json)
+      fmt::print("{}\n", to_json(report).dump());
+    else if (text)
+      text(report);
+    else
+      fmt::print("{}", to_text(report));
+  }
+  if (signal) {
+    fmt::print(stderr, "slat: bench {}: interrupted{}\n", name,
+               report.figures.empty() ? ", nothing to report"
+                                      : "; above is what there was by then");
+    return 128 + *signal;
+  }
+  if (options.compare.empty()) return exit_success;
+  return compare_and_repeat(name, options, measure, baseline, std::move(report));
+}
+
 } // namespace
 
 void BenchOptions::add_to(CLI::App& command) {
@@ -91,37 +119,11 @@ void BenchOptions::add_to(CLI::App& command) {
       ->needs(file);
 }
 
-std::optional<int> bench_signal() {
-  static std::optional<int> seen; // the main thread's
-  if (!seen) seen = pending_signal();
-  return seen;
-}
-
-int run_benchmark(std::string_view name, const BenchOptions& options, const Measure& measure,
-                  const std::function<void(const BenchReport&)>& text) {
-  Baseline baseline;
-  if (!options.compare.empty())
-    if (const int code = read_baseline(options, name, baseline); code != exit_success) return code;
-  BenchReport report{.bench = std::string(name)};
-  const int code = measure(report);
-  const std::optional<int> signal = bench_signal();
-  if (code != exit_success && !signal) return code;
-  if (!report.figures.empty()) {
-    if (options.json)
-      fmt::print("{}\n", to_json(report).dump());
-    else if (text)
-      text(report);
-    else
-      fmt::print("{}", to_text(report));
-  }
-  if (signal) {
-    fmt::print(stderr, "slat: bench {}: interrupted{}\n", name,
-               report.figures.empty() ? ", nothing to report"
-                                      : "; above is what there was by then");
-    return 128 + *signal;
-  }
-  if (options.compare.empty()) return exit_success;
-  return compare_and_repeat(name, options, measure, baseline, std::move(report));
+void add_benchmark(CLI::App& command, Command& run, std::shared_ptr<const BenchOptions> options,
+                   Measure measure, std::function<void(const BenchReport&)> text) {
+  command.callback([name = command.get_name(), options = std::move(options),
+                    measure = std::move(measure), text = std::move(text),
+                    &run] { run = [=] { return run_benchmark(name, *options, measure, text); }; });
 }
 
 } // namespace slat::tool

@@ -109,12 +109,7 @@ void add_bench_softcpu(CLI::App& bench, Command& run) {
       ->check(CLI::Range(10, 60000));
   options->machine.add_guest_to(*command);
   options->machine.add_vma_lock_to(*command);
-  command->callback([options, &run] {
-    run = [options] {
-      return run_benchmark("softcpu", options->bench,
-                           [&](BenchReport& out) { return measure(*options, out); });
-    };
-  });
+  add_benchmark(*command, run, options, measure);
 }
 
 } // namespace slat::tool

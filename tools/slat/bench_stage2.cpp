@@ -11,6 +11,7 @@
 #include "slat/bench_rounds.hpp"
 #include "slat/bench_threads.hpp"
 #include "slat/machine_options.hpp"
+#include "slat/run.hpp"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -209,7 +210,7 @@ vmm::Result<void> run_steps(const Options& options, unsigned threads, bool keep,
   for (unsigned i = 0; i < threads; ++i) // the host has the pages from now on
     if (!(*tables)->fault(i) || !(*tables)->zap(i)) return failed("the pages cannot be filled");
   for (const NamedStep& step : steps) {
-    if (bench_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
+    if (pending_signal()) return vmm::fail(vmm::Errc::host_failed, 0, "interrupted");
     std::atomic<bool> good{true};
     const double seconds = run_threads(threads, [&](unsigned thread) {
       if (!((**tables).*step.step)(thread)) good.store(false, std::memory_order_relaxed); // joined
@@ -290,12 +291,7 @@ void add_bench_stage2(CLI::App& bench, Command& run) {
       ->delimiter(',')
       ->capture_default_str()
       ->check(CLI::Range(1, 256));
-  command->callback([options, &run] {
-    run = [options] {
-      return run_benchmark("stage2", options->bench,
-                           [&](BenchReport& out) { return measure(*options, out); });
-    };
-  });
+  add_benchmark(*command, run, options, measure);
 }
 
 } // namespace slat::tool

@@ -95,12 +95,7 @@ void add_bench_uffd(CLI::App& bench, Command& run) {
   options->bench.add_to(*command);
   options->machine.add_guest_to(*command);
   options->machine.add_vma_lock_to(*command);
-  command->callback([options, &run] {
-    run = [options] {
-      return run_benchmark("uffd", options->bench,
-                           [&](BenchReport& out) { return measure(*options, out); });
-    };
-  });
+  add_benchmark(*command, run, options, measure);
 }
 
 } // namespace slat::tool

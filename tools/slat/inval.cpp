@@ -167,7 +167,7 @@ int run_tests(const Options& options) {
   else
     fmt::print("slat inval: {}\n", summary);
   if (totals.failed != 0) return exit_failed_verdict;
-  if (interrupted) return 128 + context.signal().value_or(2);
+  if (interrupted) return 128 + pending_signal().value_or(2);
   return totals.passed == 0 ? exit_unavailable : exit_success;
 }
 

@@ -46,15 +46,12 @@ class InvalContext {
   /// Ctrl-C or SIGTERM has come: end soon.
   [[nodiscard]] bool interrupted();
 
-  [[nodiscard]] std::optional<int> signal() const { return signal_; }
-
   void clear() { progress_.clear(); }
 
   std::string prefix;
 
  private:
   Progress progress_;
-  std::optional<int> signal_;
 };
 
 struct InvalTest {

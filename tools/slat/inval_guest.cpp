@@ -31,8 +31,7 @@ std::string describe(const guest::MismatchRecord& record) {
 } // namespace
 
 bool InvalContext::interrupted() {
-  if (!signal_) signal_ = pending_signal();
-  return signal_.has_value();
+  return pending_signal().has_value();
 }
 
 InvalOutcome no_machine(const vmm::Error& error) {

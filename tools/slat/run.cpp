@@ -38,10 +38,12 @@ void block_signals() {
 }
 
 std::optional<int> pending_signal() {
+  static std::optional<int> seen;
+  if (seen) return seen;
   const sigset_t set = ending_signals();
   const timespec now{};
-  const int signal = sigtimedwait(&set, nullptr, &now);
-  return signal > 0 ? std::optional(signal) : std::nullopt;
+  if (const int signal = sigtimedwait(&set, nullptr, &now); signal > 0) seen = signal;
+  return seen;
 }
 
 vmm::Result<RunResult> run_machine(vmm::Machine& machine, std::chrono::milliseconds interval,

@@ -15,7 +15,8 @@ class Console;
 /// SIGXFSZ, so that a memfd over RLIMIT_FSIZE is an error and not the end. First thing in main().
 void block_signals();
 
-/// SIGINT or SIGTERM that has come since block_signals(), for work without a machine. Does not wait.
+/// SIGINT or SIGTERM that has come since block_signals(), the first; looks for one, and does not wait. For work that
+/// run_machine() does not watch; one thread's.
 [[nodiscard]] std::optional<int> pending_signal();
 
 /// For what is to be done less often than a tick comes: true once in an interval. One thread.
