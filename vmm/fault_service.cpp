@@ -104,6 +104,8 @@ void FaultService::run() {
 }
 
 void FaultService::serve(const kvm::FaultEvent& event, std::uint64_t read_at_ns) {
+  if (const auto delay = delay_.load(std::memory_order_relaxed); delay.count() != 0) // set_delay()
+    std::this_thread::sleep_for(delay);
   // See set_bare(). What it cannot do is for the rest: a page that the guest has not had before, say.
   if (bare_.load(std::memory_order_relaxed) && event.minor &&
       uffd_->continue_range(event.address & ~(mmu::page_size - 1), mmu::page_size).ok()) {

@@ -11,6 +11,7 @@
 #include "vmm/uffd_mmu.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -51,6 +52,11 @@ class FaultService {
     return bare_count_.load(std::memory_order_relaxed);
   }
 
+  /// Benchmarks: sleeps as long before it resolves each fault, from now on, as if pages came from far away.
+  void set_delay(std::chrono::microseconds delay) {
+    delay_.store(delay, std::memory_order_relaxed); // takes effect soon
+  }
+
   /// Takes another window size from now on.
   void set_around(std::uint32_t pages) { around_.set_base(pages); }
 
@@ -73,6 +79,7 @@ class FaultService {
   FaultAround around_;
   std::atomic<bool> bare_{false};
   std::atomic<std::uint64_t> bare_count_{0};
+  std::atomic<std::chrono::microseconds> delay_{std::chrono::microseconds(0)};
   std::vector<std::thread> threads_;
 };
 

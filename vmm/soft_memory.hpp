@@ -16,6 +16,7 @@
 #include "vmm/softcpu/guest_physical.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -75,6 +76,11 @@ class SoftMemory {
 
   [[nodiscard]] Table& table() { return *table_; }
 
+  /// Benchmarks: a vCPU sleeps as long before it resolves each fault, from now on.
+  void set_delay(std::chrono::microseconds delay) {
+    delay_.store(delay, std::memory_order_relaxed); // takes effect soon
+  }
+
   /// Any time. From the walk that found nothing to the return of the install, in nanoseconds, of all vCPUs.
   [[nodiscard]] std::uint64_t fault_count() const;
   [[nodiscard]] mmu::Histogram fault_latency_ns() const;
@@ -84,6 +90,7 @@ class SoftMemory {
 
   GuestRam* ram_;
   const std::uint32_t around_;
+  std::atomic<std::chrono::microseconds> delay_{std::chrono::microseconds(0)};
   mmu::stage2::VcpuFlusher flusher_;
   std::unique_ptr<Table> table_;
   std::unique_ptr<mmu::stage2::Stage2Mmu<mmu::stage2::EptFormat>> mmu_;

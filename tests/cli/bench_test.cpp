@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include <gtest/gtest.h>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -144,6 +145,92 @@ TEST(BenchUffd, ComparesKvmWithTheSoftwareVcpuInOneRun) {
       bench({"demand-paging", "--rounds", "1", "--memory", "size=8M", "-u", "missing", "--json"});
   ASSERT_EQ(ended.exit_code, 0) << ended.err;
   EXPECT_THAT(ended.out, HasSubstr("kvm:soft/vma-refcount"));
+}
+
+class BenchDemandPaging : public testing::Test {
+ protected:
+  /// Figures by name, of one round without fault-around.
+  static std::map<std::string, double> figures(const std::string& accel, const std::string& memory,
+                                               const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"demand-paging", "--rounds",       "1", "--memory",
+                                          memory,          "--fault-around", "1", "--accel",
+                                          accel,           "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const Ended ended = bench(arguments);
+    EXPECT_EQ(ended.exit_code, 0) << ended.err;
+    const json run = json::parse(ended.out);
+    options_ = run.at("options");
+    std::map<std::string, double> found;
+    for (const json& figure : run.at("figures")) found[figure.at("name")] = figure.at("median");
+    return found;
+  }
+
+  static void expect_delayed(const std::string& accel) {
+    const auto found = figures(accel, "4M", {"--delay", "300"});
+    EXPECT_EQ(options_.at("delay_us"), 300);
+    const std::string cell = accel + "/vma-refcount/around-1";
+    const double faults = found.at(cell + "/faults");
+    EXPECT_GT(faults, 256) << "of more than 1 MiB";
+    // But one that had begun before the time, and one that had not ended.
+    EXPECT_GE(found.at(cell + "/time"), 300e-6 * (faults - 2));
+  }
+
+  static inline json options_; // of the last run
+  const std::string cell_ = "soft/vma-refcount/around-1";
+};
+
+TEST_F(BenchDemandPaging, DelaysEachFault) {
+  expect_delayed("soft");
+}
+
+TEST_F(BenchDemandPaging, DelaysEachFaultOfKvm) {
+  SLAT_NEEDS_GUEST();
+  expect_delayed("kvm");
+}
+
+TEST_F(BenchDemandPaging, OverlapHasEachVcpuTouchAllPages) {
+  // All begin with the same page, and none is ahead of the others by more than the page that it waits for: so each page
+  // takes its time. Where each has a part of its own, several pages come in that time.
+  const auto found = figures(
+      "soft", "4M",
+      {"-u", "missing", "--delay", "300", "--cpus", "4", "--overlap", "--backing", "shmem"});
+  EXPECT_EQ(options_.at("overlap"), true);
+  EXPECT_EQ(options_.at("backing"), json::array({"shmem"}));
+  EXPECT_GT(found.at(cell_ + "/faults"), 256);
+  EXPECT_LE(found.at(cell_), 1 / 300e-6) << "pages/s";
+}
+
+/// Empty, or why there are no huge pages for shared memory here.
+std::string why_no_huge_pages() {
+  const Ended ended = bench({"demand-paging", "--rounds", "1", "--memory", "4M", "--accel", "soft",
+                             "--backing", "shmem_thp"});
+  return ended.exit_code == 69 ? ended.err : std::string();
+}
+
+TEST_F(BenchDemandPaging, HasHugePagesBehindTheRam) {
+  if (const std::string why = why_no_huge_pages(); !why.empty()) GTEST_SKIP() << why;
+  const auto found = figures("soft", "16M", {"-u", "missing", "--backing", "shmem,shmem_thp"});
+  EXPECT_TRUE(found.contains(cell_ + "/time"));
+  EXPECT_GE(found.at(cell_ + "/shmem_thp/huge pages"), 2048) << "KiB";
+}
+
+TEST_F(BenchDemandPaging, SkipsABackingThatTheHostLacksAndSaysWhy) {
+  const std::string why = why_no_huge_pages();
+  if (why.empty()) GTEST_SKIP() << "this host has huge pages for shared memory";
+  EXPECT_THAT(why, testing::AllOf(HasSubstr("shmem_thp"), HasSubstr("shmem_enabled")));
+  const Ended ended = bench({"demand-paging", "--rounds", "1", "--memory", "4M", "--accel", "soft",
+                             "--json", "--backing", "shmem_thp,shmem"});
+  ASSERT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("shmem_thp is skipped: "));
+  EXPECT_EQ(json::parse(ended.out).at("options").at("backing"), json::array({"shmem"}));
+}
+
+TEST_F(BenchDemandPaging, RefusesWhatMakesNoSense) {
+  EXPECT_THAT(bench({"demand-paging", "--delay", "-1"}), refused(64, {"--delay", "0 to 1000000"}));
+  EXPECT_THAT(bench({"demand-paging", "--delay", "soon"}), refused(64, {"--delay"}));
+  EXPECT_THAT(bench({"demand-paging", "--backing", "tape"}),
+              refused(64, {"--backing", "tape", "shmem_thp"}));
+  EXPECT_THAT(bench({"demand-paging", "--overlap=maybe"}), refused(64, {"--overlap"}));
 }
 
 class BenchCompare : public testing::Test {

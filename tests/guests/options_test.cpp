@@ -89,9 +89,16 @@ TEST(MemstressOptions, TouchModeGoesInSequenceUnlessTold) {
   MemstressOptions seq, random;
   EXPECT_EQ(parse_memstress_options("mode=touch", seq).reason, nullptr);
   EXPECT_TRUE(seq.touch);
+  EXPECT_FALSE(seq.overlap);
   EXPECT_EQ(seq.order, Order::seq);
   EXPECT_EQ(parse_memstress_options("order=random mode=touch", random).reason, nullptr);
   EXPECT_EQ(random.order, Order::random);
+}
+
+TEST(MemstressOptions, OverlapIsForTouchMode) {
+  MemstressOptions o;
+  EXPECT_EQ(parse_memstress_options("overlap mode=touch", o).reason, nullptr);
+  EXPECT_TRUE(o.overlap);
 }
 
 TEST(MemstressOptions, CorruptOneMeansAFlippedBit) {
@@ -106,7 +113,7 @@ TEST(MemstressOptions, RefuseBadWordsAndNameThem) {
   for (const char* text :
        {"foo", "foo=1", "mib", "mib=", "mib=0", "seconds=0", "passes=x", "write=101", "write=-1",
         "order=up", "stride=0", "seed=1z", "shared=65537", "corrupt=2", "mode=fast", "quiet=1",
-        "discard=1", "Mib=3"}) {
+        "discard=1", "overlap=1", "Mib=3"}) {
     MemstressOptions o;
     const std::string line = std::string("seed=3 ") + text + " passes=1";
     const OptionError error = parse_memstress_options(line.c_str(), o);
@@ -116,8 +123,9 @@ TEST(MemstressOptions, RefuseBadWordsAndNameThem) {
 }
 
 TEST(MemstressOptions, RefuseCombinationsThatCannotWork) {
-  for (const char* text : {"corrupt=counter shared=0", "corrupt=stale mode=touch",
-                           "mode=touch corrupt=counter", "mode=touch discard"}) {
+  for (const char* text :
+       {"corrupt=counter shared=0", "corrupt=stale mode=touch", "mode=touch corrupt=counter",
+        "mode=touch discard", "overlap", "overlap mode=touch corrupt=1"}) {
     MemstressOptions o;
     EXPECT_NE(parse_memstress_options(text, o).reason, nullptr) << text;
   }

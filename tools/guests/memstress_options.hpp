@@ -22,7 +22,8 @@ struct MemstressOptions {
   Kind corrupt = Kind::none;       // damage to do on purpose
   bool discard = false;            // give pages up, one at a time for each vCPU
   bool touch = false;
-  bool quiet = false; // print failures only
+  bool overlap = false; // touch: each vCPU visits all pages, and not a share
+  bool quiet = false;   // print failures only
 };
 
 namespace options_detail {
@@ -98,6 +99,11 @@ constexpr const char* apply(const Word& word, MemstressOptions& out) {
     out.quiet = true;
     return nullptr;
   }
+  if (word.name == "overlap") {
+    if (word.has_value) return "takes no value";
+    out.overlap = true;
+    return nullptr;
+  }
   if (word.name == "discard") {
     if (word.has_value) return "takes no value";
     out.discard = true;
@@ -105,7 +111,7 @@ constexpr const char* apply(const Word& word, MemstressOptions& out) {
   }
   return "is not known; known are mib= seconds= passes= order= write= stride= seed= shared= "
          "corrupt= "
-         "mode= discard quiet";
+         "mode= overlap discard quiet";
 }
 
 } // namespace options_detail
@@ -121,6 +127,9 @@ constexpr OptionError parse_memstress_options(Text line, MemstressOptions& out) 
   }
   if (out.touch && out.discard) {
     return {"discard", "does not go with mode=touch, which keeps one content for each page"};
+  }
+  if (out.overlap && (!out.touch || out.corrupt != Kind::none)) {
+    return {"overlap", "goes with mode=touch alone, where all write the same to a page"};
   }
   if (out.corrupt == Kind::counter && out.shared_pages == 0) {
     return {"corrupt=counter", "does not go with shared=0, which leaves no counters"};

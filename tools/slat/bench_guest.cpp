@@ -43,7 +43,7 @@ struct BenchGuest::Visits {
 vmm::Result<std::unique_ptr<BenchGuest>> BenchGuest::start(const MachineOptions& options,
                                                            vmm::Accel accel,
                                                            mmu::VmaLockDesign design,
-                                                           const std::string& command_line) {
+                                                           const BenchGuestOptions& guest_options) {
   auto config = options.config();
   if (!config) return vmm::forward(config);
   if (config->cpus > guest::max_vcpus)
@@ -54,11 +54,17 @@ vmm::Result<std::unique_ptr<BenchGuest>> BenchGuest::start(const MachineOptions&
   config->vma_lock = design;
   config->seccomp = vmm::SeccompMode::off;
   config->kernel = vmm::BuiltinImage{guest::builtin_memstress(), "built-in memstress"};
-  config->command_line =
-      command_line.empty() ? "mode=touch order=seq shared=0 quiet" : command_line;
+  config->command_line = !guest_options.command_line.empty() ? guest_options.command_line
+                         : guest_options.overlap ? "mode=touch order=seq shared=0 overlap quiet"
+                                                 : "mode=touch order=seq shared=0 quiet";
   auto machine = vmm::Machine::create(std::move(*config));
   if (!machine) return vmm::forward(machine);
-  std::unique_ptr<BenchGuest> guest(new BenchGuest(std::move(*machine)));
+  if (auto ok = use_backing(**machine, guest_options.backing); !ok) return vmm::forward(ok);
+  vmm::Accelerator& accelerator = (*machine)->accelerator();
+  if (auto* const service = accelerator.fault_service())
+    service->set_delay(guest_options.fault_delay);
+  if (auto* const memory = accelerator.soft_memory()) memory->set_delay(guest_options.fault_delay);
+  std::unique_ptr<BenchGuest> guest(new BenchGuest(std::move(*machine), guest_options.overlap));
   if (auto ok = guest->machine_->start(); !ok) return vmm::forward(ok);
   return guest;
 }
@@ -127,7 +133,7 @@ vmm::Result<double> BenchGuest::touch_all() {
   const auto start = Clock::now();
   auto before = look();
   if (!before) return vmm::forward(before);
-  const std::uint64_t share = pages_ / before->vcpus + 1;
+  const std::uint64_t share = overlap_ ? pages_ : pages_ / before->vcpus + 1;
   for (;;) {
     auto now = look();
     if (!now) return vmm::forward(now);

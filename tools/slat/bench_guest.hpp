@@ -2,13 +2,24 @@
 // and round.
 #pragma once
 
+#include "slat/bench_backing.hpp"
 #include "slat/machine_options.hpp"
 #include "vmm/machine.hpp"
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 
 namespace slat::tool {
+
+struct BenchGuestOptions {
+  std::string command_line = {}; // memstress'; empty: touch mode, in sequence
+  bool overlap = false;          // touch mode: each vCPU visits all pages, and not a share of them
+  std::chrono::microseconds fault_delay{0}; // before each fault of the guest is resolved
+  std::string_view backing = shmem_backing; // of its RAM; lack_of_backing() is empty
+};
 
 /// One thread's. All sleep. Every wait ends with an error when the user has asked for an end (pending_signal()), or when
 /// the guest has ended.
@@ -18,7 +29,7 @@ class BenchGuest {
   /// Errors: those of Machine::create() and start().
   static vmm::Result<std::unique_ptr<BenchGuest>> start(const MachineOptions& options,
                                                         vmm::Accel accel, mmu::VmaLockDesign design,
-                                                        const std::string& command_line = {});
+                                                        const BenchGuestOptions& guest = {});
   ~BenchGuest();
   BenchGuest(const BenchGuest&) = delete;
   BenchGuest& operator=(const BenchGuest&) = delete;
@@ -52,13 +63,15 @@ class BenchGuest {
   [[nodiscard]] vmm::Machine& machine() { return *machine_; }
 
  private:
-  explicit BenchGuest(std::unique_ptr<vmm::Machine> machine) : machine_(std::move(machine)) {}
+  BenchGuest(std::unique_ptr<vmm::Machine> machine, bool overlap)
+      : machine_(std::move(machine)), overlap_(overlap) {}
 
   struct Visits;
   vmm::Result<Visits> look();
   vmm::Result<void> pause_to_poll();
 
   std::unique_ptr<vmm::Machine> machine_;
+  const bool overlap_;
   std::uint64_t pages_ = 0;
 };
 

@@ -43,8 +43,8 @@ vmm::Result<void> run_cell(const Options& options, Cell& cell, bool keep) {
   MachineOptions machine = options.machine;
   machine.cpus = cell.vcpus;
   const auto start = Clock::now();
-  auto guest =
-      BenchGuest::start(machine, cell.accel, options.machine.design(), "order=mix shared=0 quiet");
+  auto guest = BenchGuest::start(machine, cell.accel, options.machine.design(),
+                                 {.command_line = "order=mix shared=0 quiet"});
   if (!guest) return vmm::forward(guest);
   if (auto ok = (*guest)->wait_until_populated(); !ok) return ok;
   auto visits = (*guest)->visits_per_second(double(options.cell_ms) / 1000);

@@ -61,7 +61,8 @@ void print_start() {
   const char* vcpus = stress.vcpus == 1 ? " vCPU" : " vCPUs";
   if (o.touch) {
     print_line("memstress: touching ", pages / 256, " MiB in ", stress.plan.private_pages,
-               " pages on ", std::uint64_t{stress.vcpus}, vcpus, ", order ", name_of(o.order));
+               " pages on ", std::uint64_t{stress.vcpus}, vcpus, ", order ", name_of(o.order),
+               o.overlap ? ", each on all of them" : "");
     return;
   }
   print_line("memstress: ", pages / 256, " MiB in ", pages, " pages, ", o.shared_pages,

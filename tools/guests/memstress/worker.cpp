@@ -16,8 +16,9 @@ constexpr std::uint64_t batch = 16; // visits between two looks at the clock and
 Worker::Worker(std::uint32_t vcpu)
     : vcpu_(vcpu), slot_(slat_mailbox.slots[vcpu]),
       generations_(reinterpret_cast<std::uint32_t*>(memory(stress.plan.generations))),
-      begin_(stress.plan.share_begin(vcpu, stress.vcpus)),
-      size_(stress.plan.share_begin(vcpu + 1, stress.vcpus) - begin_),
+      begin_(stress.options.overlap ? 0 : stress.plan.share_begin(vcpu, stress.vcpus)),
+      size_(stress.options.overlap ? stress.plan.private_pages
+                                   : stress.plan.share_begin(vcpu + 1, stress.vcpus) - begin_),
       random_state_((stress.options.seed * 61 + vcpu + 1) * Pattern::step | 1),
       order_(stress.options.order) {}
 
@@ -30,7 +31,7 @@ void Worker::initialise() {
     } else {
       write_page(memory(address), stress.pattern, id);
     }
-    generations_[index] = 1;
+    store_relaxed(generations_[index], 1u); // overlap: by each vCPU
     add_own(slot_.pages, 1);
     add_own(slot_.accesses, stress.options.touch ? 1 : words_per_page);
   }

@@ -43,7 +43,7 @@ class Worker {
   std::uint32_t vcpu_;
   VcpuSlot& slot_;
   std::uint32_t* generations_;
-  std::uint64_t begin_, size_; // the share, in private pages
+  std::uint64_t begin_, size_; // the share, in private pages; overlap: all of them
   std::uint64_t random_state_;
   std::uint64_t sequence_ = 0;          // cursor of order seq
   std::uint64_t stride_ = 0;            // cursor of order stride ...
