@@ -71,6 +71,15 @@ TEST(BenchCompare, ReadsWhatIsPrinted) {
   EXPECT_TRUE(std::holds_alternative<std::string>(parse_baseline(other.dump(), "test")));
 }
 
+TEST(BenchCompare, RefusesWhatWouldTakeItDown) {
+  const std::string levels(1'000'000, '[');
+  EXPECT_TRUE(std::holds_alternative<std::string>(
+      parse_baseline(levels + std::string(levels.size(), ']'), "test")));
+  std::string members = R"({"schema":"slat-bench/1","bench":"test","ratios":[])";
+  for (int i = 0; i < 2000; ++i) members += ",\"" + std::to_string(i) + "\":0";
+  EXPECT_TRUE(std::holds_alternative<std::string>(parse_baseline(members + "}", "test")));
+}
+
 TEST(BenchCompare, WorseMeansLowerOrHigher) {
   const Baseline before = {{"a:b", 2}, {"gone", 1}};
   const auto regressed = [&](double now, Better better) {

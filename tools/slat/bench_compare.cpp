@@ -1,5 +1,7 @@
 #include "slat/bench_compare.hpp"
 
+#include "slat/json_structure.hpp"
+
 #include <algorithm>
 #include <fmt/format.h>
 
@@ -7,6 +9,8 @@ namespace slat::tool {
 
 std::variant<Baseline, std::string> parse_baseline(const std::string& text,
                                                    std::string_view bench) {
+  if (const std::string_view wrong = structure_error(text); !wrong.empty())
+    return std::string(wrong);
   const Labels json = Labels::parse(text, nullptr, false);
   if (json.is_discarded()) return "not JSON; give what `slat bench --json` has printed";
   Baseline baseline;
