@@ -1,6 +1,7 @@
 #include "vmm/memory_picture.hpp"
 
 #include "vmm/layout.hpp"
+#include "vmm/markup.hpp"
 
 #include <algorithm>
 #include <array>
@@ -40,24 +41,12 @@ constexpr std::array<MemoryState, memory_states> legend_order{
     MemoryState::not_resident, MemoryState::unmapped,  MemoryState::mapped,  MemoryState::young,
     MemoryState::dirty,        MemoryState::reclaimed, MemoryState::poisoned};
 
+/// A viewer refuses the whole picture for a byte that XML does not allow, or that is not UTF-8: ASCII alone.
 std::string xml_text(std::string_view text) {
-  std::string out;
-  for (const char c : text.substr(0, 100)) {
-    switch (c) {
-    case '&':
-      out += "&amp;";
-      break;
-    case '<':
-      out += "&lt;";
-      break;
-    case '>':
-      out += "&gt;";
-      break;
-    default:
-      out += c < ' ' || c > '~' ? '?' : c;
-    }
-  }
-  return out;
+  std::string out(text.substr(0, 100));
+  for (char& c : out)
+    if (c < ' ' || c > '~') c = '?';
+  return without_markup(out);
 }
 
 /// A part of the memory on the grid; all in cells.

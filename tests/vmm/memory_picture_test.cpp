@@ -250,7 +250,7 @@ TEST(MemoryPicture, TitleAndTimeAreTextWhateverIsInThem) {
   const std::string svg =
       memory_picture_svg(map_of(1024), {.title = "a <b> & \"c\"\n\x7f\xff", .time = "</text>"});
   EXPECT_EQ(xml_complaint(svg), "");
-  EXPECT_THAT(svg, HasSubstr(">a &lt;b&gt; &amp; \"c\"???: 4M of guest memory<"));
+  EXPECT_THAT(svg, HasSubstr(">a &lt;b&gt; &amp; &quot;c&quot;???: 4M of guest memory<"));
   EXPECT_THAT(svg, HasSubstr(">sampled &lt;/text&gt;<"));
 }
 

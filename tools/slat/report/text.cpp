@@ -1,5 +1,7 @@
 #include "slat/report/text.hpp"
 
+#include "vmm/markup.hpp"
+
 #include <array>
 #include <cmath>
 #include <fmt/format.h>
@@ -21,30 +23,10 @@ std::string three_digits(double value) {
 } // namespace
 
 std::string escaped(std::string_view text) {
-  std::string out;
-  out.reserve(text.size() + text.size() / 8);
-  for (const char c : text) {
-    switch (c) {
-    case '&':
-      out += "&amp;";
-      break;
-    case '<':
-      out += "&lt;";
-      break;
-    case '>':
-      out += "&gt;";
-      break;
-    case '"':
-      out += "&quot;";
-      break;
-    case '\'':
-      out += "&#39;";
-      break;
-    default:
-      out += (static_cast<unsigned char>(c) < ' ' && c != '\n') || c == '\x7f' ? ' ' : c;
-    }
-  }
-  return out;
+  std::string out(text); // UTF-8, as the JSON that it is from
+  for (char& c : out)
+    if ((static_cast<unsigned char>(c) < ' ' && c != '\n') || c == '\x7f') c = ' ';
+  return vmm::without_markup(out);
 }
 
 std::string script_safe(std::string_view json) {
