@@ -78,7 +78,10 @@ int main(int argc, char** argv) {
   open_standard_streams();
   block_signals();
   const CommandEntry* const named = argc > 1 ? find_command(argv[1]) : nullptr;
-  if (named == nullptr && !has_all_commands()) return become_full_program(argv);
+  const bool here =
+      named != nullptr || has_all_commands() ||
+      (argc == 2 && std::string_view(argv[1]) == "--version"); // what bench boot compares with
+  if (!here) return become_full_program(argv);
   const auto parsed = parse(argc, argv, named);
   if (const int* const code = std::get_if<int>(&parsed)) return *code;
   return finish_stdout(std::get<Command>(parsed)());
