@@ -77,14 +77,23 @@ softcpu::GuestPhysical::Page SoftMemory::VcpuView::translate(std::uint64_t gpa,
   return {Kind::absent, nullptr};
 }
 
+namespace {
+
+/// Out of the way of faults without a delay.
+[[gnu::cold, gnu::noinline]] void sleep_for(std::chrono::microseconds delay) {
+  std::this_thread::sleep_for(delay);
+}
+
+} // namespace
+
 mmu::FaultResult SoftMemory::VcpuView::fault(std::uint64_t gpa, softcpu::Access access) {
   // Written by this thread alone.
   faults_.store(faults_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   const bool timed = --until_timed_ == 0;
   const std::uint64_t start = timed ? now_ns() : 0;
   if (const auto delay = memory_->delay_.load(std::memory_order_relaxed); // see set_delay()
-      delay.count() != 0)
-    std::this_thread::sleep_for(delay);
+      delay.count() != 0) [[unlikely]]
+    sleep_for(delay);
   SLAT_ASSERT(gpa == absent_gpa_, "a fault on a page that was not found absent");
   const std::uintptr_t address = absent_address_;
   const FaultWindow window = stream_.window(memory_->around_, address);
