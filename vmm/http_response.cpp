@@ -58,10 +58,11 @@ tl::expected<HttpAnswer, std::string> parse_answer(std::string_view bytes) {
     bytes.remove_prefix(head_end + 4);
     const std::string_view status_line = head.substr(0, head.find(line_end));
     head.remove_prefix(status_line.size());
-    const auto status = status_line.size() >= 12 ? number(status_line.substr(9, 3)) : std::nullopt;
-    if (!status_line.starts_with("HTTP/1.") || !status || *status < 100)
+    const std::size_t status =
+        status_line.size() >= 12 ? number(status_line.substr(9, 3)).value_or(0) : 0;
+    if (!status_line.starts_with("HTTP/1.") || status < 100)
       return wrong("the answer is not HTTP/1.1");
-    if (*status < 200) continue;
+    if (status < 200) continue;
     std::optional<std::size_t> length;
     while (!head.empty()) {
       head.remove_prefix(line_end.size());
@@ -73,7 +74,7 @@ tl::expected<HttpAnswer, std::string> parse_answer(std::string_view bytes) {
       if (!length) return wrong("the answer has a Content-Length that is no number");
     }
     if (bytes.size() < length.value_or(0)) return wrong("the answer ends in the middle");
-    return HttpAnswer{unsigned(*status), std::string(bytes.substr(0, length.value_or(0)))};
+    return HttpAnswer{unsigned(status), std::string(bytes.substr(0, length.value_or(0)))};
   }
 }
 
