@@ -1,5 +1,7 @@
 #include "slat/bench_backing.hpp"
 
+#include "slat/chosen_word.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <cinttypes>
@@ -17,15 +19,12 @@ constexpr const char* of_all_sizes = "/sys/kernel/mm/transparent_hugepage/shmem_
 constexpr const char* of_2m = // since Linux 6.12
     "/sys/kernel/mm/transparent_hugepage/hugepages-2048kB/shmem_enabled";
 
-/// The word in brackets: "always [never]"; empty if the file cannot be read.
+/// The policy in the file; empty if it cannot be read.
 std::string chosen(const char* path) {
   std::ifstream file(path);
   std::string line;
   std::getline(file, line);
-  const std::size_t open = line.find('[');
-  const std::size_t close = line.find(']');
-  if (open == std::string::npos || close == std::string::npos || close < open) return {};
-  return line.substr(open + 1, close - open - 1);
+  return chosen_word(line);
 }
 
 } // namespace

@@ -1,4 +1,5 @@
 // The part of the doctor's examination that reads procfs and sysfs.
+#include "slat/chosen_word.hpp"
 #include "slat/doctor_facts.hpp"
 
 #include <algorithm>
@@ -58,14 +59,6 @@ bool has_word(std::string_view line, std::string_view word) {
     if (starts && (end == line.size() || line[end] == ' ')) return true;
   }
   return false;
-}
-
-/// "always [madvise] never": the word in brackets.
-std::string chosen_word(const std::string& text) {
-  const std::size_t open = text.find('[');
-  const std::size_t close = text.find(']', open == text.npos ? 0 : open);
-  if (open == text.npos || close == text.npos) return {};
-  return text.substr(open + 1, close - open - 1);
 }
 
 std::optional<HugePages> huge_pages(const path& sys, std::string_view size) {
