@@ -7,6 +7,7 @@
 // lock is taken by try-lock while another lock is held. No callback runs under a page lock.
 #pragma once
 
+#include "mmu/atomics.hpp"
 #include "mmu/counters.hpp"
 #include "mmu/fault.hpp"
 #include "mmu/host_journal.hpp"
@@ -215,6 +216,9 @@ class AddressSpace {
   Srcu fault_srcu_;
   std::vector<TlbFlusher*> flushers_; // written before the first fault
   SecondaryMmu* populate_mmu_ = nullptr;
+  // Counts the host's mlocks, each before it is made, and with the VMAs write-locked. They come without a range: who
+  // holds page locks alone learns from it why the host has refused something (reclaim).
+  StdAtomics::atomic<std::uint64_t> mlock_count_{0};
 };
 
 /// VMAs of a design that exist in this process, in trees and on their way out. For tests and reports.

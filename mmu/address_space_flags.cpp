@@ -26,6 +26,8 @@ Result<void> AddressSpaceOf<D>::set_flags(std::uintptr_t start, std::uintptr_t e
   // Locking takes no access away: nobody has to be told.
   if ((mask & vm_access_flags) != 0)
     departure.begin(views, InvalidateEvent::protect, Departure::Fills::let_go_on);
+  if ((mask & flags & vm_locked) != 0)
+    mlock_count_.fetch_add(1, std::memory_order_release); // pairs with reclaim()
   if (auto set = journal.set_flags(views, mask, flags); !set) return set;
   departure.keep();
   commit(change);

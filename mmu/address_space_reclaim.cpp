@@ -37,6 +37,7 @@
 
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <fmt/format.h>
 
 namespace slat::mmu {
@@ -140,13 +141,15 @@ Result<Reclaimed> AddressSpaceOf<D>::reclaim(std::uintptr_t address, std::uint64
                     fmt::format("memory at {:#x} cannot be reclaimed: nowhere to keep it{}",
                                 batch.start,
                                 batch.backing->keeps_data() ? " but its own file" : ""));
+      const std::uint64_t mlocks = mlock_count_.load(std::memory_order_acquire);
       auto some = reclaim_batch(batch);
-      if (!some) {
-        // mlock comes without a range: then it is locked by now, and the host will not zap it.
-        const auto now = first_vma(batch.start);
-        if (now && maps_the_same(*now, batch) && may_be_reclaimed(*now)) return forward(some);
+      // mlock comes without a range. If the VMA was not locked in 4, the writer that locks it counts later; the host's
+      // own lock has its mlock before our zap, and so the count before this look at it. What is locked is left alone,
+      // though by now it may be unlocked again. (Acquire: pairs with the release in set_flags().)
+      if (!some && some.error().os_error == EINVAL &&
+          mlock_count_.load(std::memory_order_acquire) != mlocks)
         return true;
-      }
+      if (!some) return forward(some);
       sum.pages += some->pages;
       sum.full = some->full;
       return !sum.full;

@@ -238,6 +238,37 @@ TEST_F(AboutToPut, mlock_meanwhile_is_no_error) {
   EXPECT_EQ(reclaim(at, 4), 0u);
 }
 
+/// The host's answer to the zap of what is locked, though it is unlocked again when the reclaim looks.
+TEST_F(ReclaimRace, mlock_and_munlock_meanwhile_are_no_error) {
+  world.touch(at, 4);
+  FakeNotifier notifier;
+  bool lock = true;
+  notifier.on_start = [&](const NotifierRange&) {
+    if (!lock) return true;
+    std::thread([&] {
+      EXPECT_TRUE(world.mm.lock(at, 4 * page_size));
+      EXPECT_TRUE(world.mm.unlock(at, 4 * page_size));
+    }).join();
+    return true;
+  };
+  ASSERT_TRUE(world.mm.notifiers().register_notifier(notifier));
+  host::fail_call(1, EINVAL);
+  EXPECT_EQ(reclaim(at, 4), 0u);
+  EXPECT_EQ(host::fail_call(0, 0), 0u);
+  for (std::uint64_t page = 0; page < 4; ++page) EXPECT_EQ(state(page), PageState::present);
+
+  // Nobody locks anything, or the host says something else: that is an error.
+  for (const auto& [locks, error] : {std::pair(false, EINVAL), std::pair(true, EIO)}) {
+    lock = locks;
+    host::fail_call(1, error);
+    auto done = world.mm.reclaim(at, 4 * page_size);
+    EXPECT_EQ(host::fail_call(0, 0), 0u);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().os_error, error);
+  }
+  world.mm.notifiers().unregister_notifier(notifier);
+}
+
 TEST_F(ReclaimRace, I20_reclaim_waits_for_an_install_under_way) {
   Latch installing;
   Latch go_on;
