@@ -69,6 +69,10 @@ class Torture {
  public:
   /// Parses --seconds, --seed and --threads; exits on --help and on nonsense.
   Torture(std::string name, int argc, char** argv, unsigned threads);
+  /// What is destroyed between run() and here may check something too: a failure then ends the process with 1.
+  ~Torture();
+  Torture(const Torture&) = delete;
+  Torture& operator=(const Torture&) = delete;
 
   [[nodiscard]] unsigned threads() const { return threads_; }
 
@@ -93,6 +97,7 @@ class Torture {
   std::uint64_t seed_;
   unsigned threads_;
   std::string vma_lock_ = "vma-refcount";
+  bool passed_ = false; // said run()
   std::vector<std::pair<std::unique_ptr<Worker>, std::function<void(Worker&)>>> workers_;
 };
 
