@@ -104,6 +104,25 @@ skip_reasons() {
     sed 's/&quot;/"/g; s/&apos;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' | sort -rn
 }
 
+# The last lines that the failed tests of a JUnit file said, the first of them: what is to be looked at comes last.
+failed_output() {
+  awk -v tests=5 -v lines=30 '
+       function show(   i) {
+         if (failed && shown++ < tests) {
+           printf "-- %s\n", name
+           for (i = count > lines ? count - lines : 0; i < count; ++i) print text[i]
+         }
+         failed = 0
+       }
+       /<testcase /   { name = $0; sub(/.*<testcase name="/, "", name); sub(/".*/, "", name); failed = 0; count = 0; inside = 0 }
+       /<failure/     { failed = 1 }
+       /<system-out>/ { inside = 1; sub(/.*<system-out>/, "") }
+       inside         { line = $0; sub(/<\/system-out>.*/, "", line); if (line != "") text[count++] = line }
+       /<\/system-out>/ { inside = 0 }
+       /<\/testcase>/ { show() }' "$1" |
+    sed 's/&quot;/"/g; s/&apos;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
+}
+
 # row PRESET TESTS PASSED FAILED SKIPPED SECONDS
 row() { rows+=("$(printf '  %-16s %7s %7s %7s %8s %9s' "$@")"); }
 
@@ -168,6 +187,12 @@ for preset in "${presets[@]}"; do
   if [[ -s $results/$preset.log ]]; then
     step "ctest summary: $preset"
     summary "$preset"
+  fi
+done
+for preset in "${presets[@]}"; do
+  if [[ -s $results/$preset.xml && $(attribute failures "$results/$preset.xml") != 0 ]]; then
+    step "what failed tests said last: $preset (all of it in build/test-results/$preset.log)"
+    failed_output "$results/$preset.xml"
   fi
 done
 for line in "${failed[@]}"; do
