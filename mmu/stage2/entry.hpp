@@ -47,8 +47,16 @@ inline constexpr std::uint64_t address_mask = 0x000f'ffff'ffff'f000; // 51-12
   return dead_bit | next;
 }
 
+namespace detail {
+inline constinit thread_local std::uint64_t this_frozen_entry = 0; // none yet
+std::uint64_t claim_frozen_entry();
+} // namespace detail
+
 /// The calling thread's own FROZEN value. No other thread ever has it, before or after.
-[[nodiscard]] std::uint64_t frozen_entry();
+[[nodiscard]] inline std::uint64_t frozen_entry() {
+  const std::uint64_t mine = detail::this_frozen_entry;
+  return mine != 0 ? mine : detail::claim_frozen_entry();
+}
 
 static_assert(is_dead(dead_entry()) && !is_frozen(dead_entry()) && !is_dead(frozen_bit));
 

@@ -25,7 +25,8 @@ struct EptFormat {
   static constexpr bool present(std::uint64_t entry) { return (entry & rwx) != 0; }
 
   static constexpr bool is_table(std::uint64_t entry, unsigned level) {
-    return level > 1 && present(entry) && (entry & page_size_bit) == 0;
+    // Present and without the page size bit, as one comparison: absent wraps around.
+    return level > 1 && (entry & (rwx | page_size_bit)) - 1 < rwx;
   }
 
   static constexpr bool is_leaf(std::uint64_t entry, unsigned level) {

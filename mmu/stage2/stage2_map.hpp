@@ -11,11 +11,7 @@ MapOutcome Stage2Table<F, A>::map(const Stage2Fault& fault, const Seq& seq,
                                   std::uint64_t snapshot) {
   if (fault.address >= options_.limit) return MapOutcome::out_of_range;
   if (!fault.allowed.read || (fault.write && !fault.allowed.write)) return MapOutcome::denied;
-  // The largest leaf that both addresses are aligned for, and that ends below the limit.
-  unsigned target = std::min({fault.max_level, F::max_leaf_level, options_.levels});
-  while (target > 1 && (((fault.address ^ fault.host) & (F::span(target) - F::span(1))) != 0 ||
-                        (fault.address | (F::span(target) - 1)) >= options_.limit))
-    --target;
+  const unsigned target = fault.max_level == 1 ? 1 : largest_leaf(fault);
   Page* spare = nullptr; // a child for the next entry that lacks one
   for (;;) {
     std::optional<MapOutcome> outcome;
@@ -51,6 +47,16 @@ MapOutcome Stage2Table<F, A>::map(const Stage2Fault& fault, const Seq& seq,
     spare = pool_.allocate(); // may sleep: outside of the section
     if (spare == nullptr) return MapOutcome::no_memory;
   }
+}
+
+/// The level of the largest leaf that both addresses are aligned for, and that ends below the limit.
+template <class F, class A>
+unsigned Stage2Table<F, A>::largest_leaf(const Stage2Fault& fault) const {
+  unsigned level = std::min({fault.max_level, F::max_leaf_level, options_.levels});
+  while (level > 1 && (((fault.address ^ fault.host) & (F::span(level) - F::span(1))) != 0 ||
+                       (fault.address | (F::span(level) - 1)) >= options_.limit))
+    --level;
+  return level;
 }
 
 /// Over an absent entry.

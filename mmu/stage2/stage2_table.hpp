@@ -203,6 +203,7 @@ template <class F, class A = StdAtomics> class Stage2Table {
   /// puts the pages before `dead`.
   void kill(unsigned half, Page& page, unsigned level, std::uint64_t address, Page*& dead);
 
+  [[nodiscard]] unsigned largest_leaf(const Stage2Fault& fault) const;
   template <class Seq>
   MapOutcome install_leaf(const Cursor<F, A>& at, const Stage2Fault& fault, const Seq& seq,
                           std::uint64_t snapshot);

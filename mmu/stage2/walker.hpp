@@ -24,15 +24,17 @@ template <class F> [[nodiscard]] constexpr unsigned index_of(std::uint64_t at, u
   return unsigned(at >> F::shift(level)) & (F::fan_out - 1);
 }
 
-/// Down to `target` level, or to the entry above it that is no table. In an RCU section.
+/// Down to `target` level, or to the entry above it that is no table. In an RCU section. Every access of a vCPU and
+/// every fault is such a walk: it is made for the caller's constants.
 /// `stop_collapses`: what an invalidator asks for; see protocol.hpp.
-template <class F, class A>
-[[nodiscard]] Cursor<F, A> walk_down(TablePage<F, A>* page, unsigned level, std::uint64_t at,
-                                     unsigned target, bool stop_collapses = false) {
+template <class F, class A, bool stop_collapses = false>
+[[nodiscard, gnu::always_inline]] inline Cursor<F, A>
+walk_down(TablePage<F, A>* page, unsigned level, std::uint64_t at, unsigned target) {
   for (;; --level) {
     EntryOf<A>& entry = page->entries[index_of<F>(at, level)];
     std::uint64_t value = entry.load(std::memory_order_acquire); // pairs with link_table()
-    if (stop_collapses && F::is_table(value, level)) stop_collapse<A>(entry, value);
+    if constexpr (stop_collapses)
+      if (F::is_table(value, level)) stop_collapse<A>(entry, value);
     if (level == target || !F::is_table(value, level)) return {page, &entry, value, level};
     page = page_of<F, A>(value);
   }
@@ -67,7 +69,8 @@ void for_each_entry(const RangeWalk& walk, Root root, std::uint64_t start, std::
       Cursor<F, A> cursor{};
       for (unsigned visited = 0; at < end && visited < walk.entries_per_section;) {
         if (cursor.page == nullptr) {
-          cursor = walk_down<F, A>(root(), walk.levels, at, walk.target, walk.stop_collapses);
+          cursor = walk.stop_collapses ? walk_down<F, A, true>(root(), walk.levels, at, walk.target)
+                                       : walk_down<F, A>(root(), walk.levels, at, walk.target);
         } else { // the next one in the same page
           ++cursor.entry;
           cursor.value = cursor.entry->load(std::memory_order_acquire); // as in walk_down()
