@@ -136,10 +136,12 @@ writable_directory() {
   fi
 }
 
-# configure PRESET: only where it has not been done, or the presets changed since; ninja sees to the rest.
+# configure PRESET [-DNAME=VALUE ...]: only where it has not been done, or the presets changed since, or it was with other
+# values; ninja sees to the rest.
 configure() {
-  local dir=$slat_root/build/$1
-  if [[ -f $dir/build.ninja && -f $dir/.configured && ! $slat_root/CMakePresets.json -nt $dir/.configured ]]; then
+  local dir=$slat_root/build/$1 values=${*:2}
+  if [[ -f $dir/build.ninja && -f $dir/.configured && ! $slat_root/CMakePresets.json -nt $dir/.configured &&
+    (-z $values || $values == "$(<"$dir/.configured")") ]]; then
     return
   fi
   writable_directory "$dir"
@@ -148,8 +150,8 @@ configure() {
     launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache -DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
   fi
   step "configure $1"
-  (cd "$slat_root" && cmake --preset "$1" "${launcher[@]}") || return
-  touch "$dir/.configured"
+  (cd "$slat_root" && cmake --preset "$1" "${launcher[@]}" "${@:2}") || return
+  echo "$values" >"$dir/.configured"
 }
 
 # build PRESET JOBS [TARGET ...]

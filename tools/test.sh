@@ -13,8 +13,11 @@ Tests that this host cannot run (no /dev/kvm, say) are skipped, counted, and
 listed with their reasons.
 
   --quick          release only
-  --nested         also the longer tests in the nested host (tools/nested)
-  --no-nested      none of them: a few minutes less, and no QEMU to install
+  --long           also what CI has no time for: the mutants of the protocols,
+                   which the models must refute, all tests in the nested host,
+                   tortures and fuzzers ten times as long (an hour or so)
+  --no-nested      nothing in the nested host (tools/nested): two minutes less,
+                   and no QEMU to install
   --no-browser     none of the tests that draw pages: no Chromium to install
                    (120 MB)
   --all            every preset of CMakePresets.json: also debug, and each with
@@ -30,14 +33,14 @@ Exit codes: 0 all passed, 1 a build or a test failed, 64 wrong options,
 HELP
 }
 
-presets=() label='' jobs=$(nproc) quick=no all=no nested=some browser=yes
+presets=() label='' jobs=$(nproc) quick=no all=no long=no nested=yes browser=yes
 while (($# > 0)); do
   option=$1
   case $option in
   -h | --help) usage && exit ;;
   --quick) quick=yes && shift && continue ;;
   --all) all=yes && shift && continue ;;
-  --nested) nested=all && shift && continue ;;
+  --long) long=yes && shift && continue ;;
   --no-nested) nested=no && shift && continue ;;
   --no-browser) browser=no && shift && continue ;;
   --*=*) # --option=value is --option value
@@ -71,9 +74,9 @@ elif ((${#presets[@]} == 0)); then
 fi
 [[ $quick == yes ]] || packages+=$slat_test_packages
 
-case $nested in
-all) without='' ;;
-some) without='^nested-long$' ;;
+case $nested$long in
+yesyes) without='' ;;
+yesno) without='^nested-long$' ;;
 *) without='^nested' ;;
 esac
 [[ $browser == yes ]] || without+=${without:+|}^browser\$
@@ -161,7 +164,12 @@ times=()
 for preset in "${presets[@]}"; do
   start=$SECONDS
   outcome=0
-  { configure "$preset" && build "$preset" "$jobs"; } </dev/null || outcome=$?
+  values=(-DSLAT_LONG_TESTS=OFF -DSLAT_MUTANTS=OFF)
+  if [[ $long == yes ]]; then
+    values[0]=-DSLAT_LONG_TESTS=ON
+    [[ $preset != release ]] || values[1]=-DSLAT_MUTANTS=ON # once is enough
+  fi
+  { configure "$preset" "${values[@]}" && build "$preset" "$jobs"; } </dev/null || outcome=$?
   times+=("$(printf '%s %d s' "$preset" $((SECONDS - start)))")
   if ((outcome != 0)); then
     failed+=("$preset: it does not build")
