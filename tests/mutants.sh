@@ -34,7 +34,7 @@ while (($# > 0)); do
   shift
 done
 build=$root/build/$preset
-cmake -S "$root" --preset "$preset" -DSLAT_MUTANTS=ON >/dev/null
+cmake -S "$root" --preset "$preset" -DSLAT_MUTANTS=all >/dev/null
 cmake --build "$build" -j "$jobs" || exit 1
 
 pattern='(model\.refuted\.|explore\.refuted\.I)'
