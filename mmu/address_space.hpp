@@ -216,8 +216,8 @@ class AddressSpace {
   Srcu fault_srcu_;
   std::vector<TlbFlusher*> flushers_; // written before the first fault
   SecondaryMmu* populate_mmu_ = nullptr;
-  // Counts the host's mlocks, each before it is made, and with the VMAs write-locked. They come without a range: who
-  // holds page locks alone learns from it why the host has refused something (reclaim).
+  // Counts what locks memory that was not locked, before the host is asked and with the VMAs write-locked. An mlock comes
+  // without a range: who holds page locks alone learns from this why the host has refused something (reclaim).
   StdAtomics::atomic<std::uint64_t> mlock_count_{0};
 };
 

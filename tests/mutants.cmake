@@ -24,6 +24,10 @@ set(slat_core_mutants
   srcu_one_phase
   thread_slot_relaxed_give_back)
 
+if(NOT SLAT_MUTANTS MATCHES "^(none|core|all)$")
+  message(FATAL_ERROR "SLAT_MUTANTS is '${SLAT_MUTANTS}': give none, core or all.")
+endif()
+
 function(slat_builds_mutant result name)
   set(${result} OFF PARENT_SCOPE)
   if(SLAT_MUTANTS STREQUAL "all" OR (SLAT_MUTANTS STREQUAL "core" AND name IN_LIST slat_core_mutants))

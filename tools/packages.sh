@@ -50,9 +50,11 @@ binutils             cmd:strip
 
 slat_nested_test_packages="$slat_nested_packages
 e2fsprogs            cmd:mke2fs
+"
+slat_nested_long_packages='
 memtester            cmd:memtester
 stress-ng            cmd:stress-ng
-"
+'
 
 # What draws the pages of slat report in their test (tests/browser).
 slat_browser_packages='

@@ -83,6 +83,7 @@ esac
 [[ $browser == yes ]] || without+=${without:+|}^browser\$
 for preset in "${presets[@]}"; do # neither shows anything under sanitizers
   [[ $nested == no || $preset == *san* ]] || packages+=$slat_nested_test_packages
+  [[ $long == no || $nested == no || $preset == *san* ]] || packages+=$slat_nested_long_packages
   [[ $browser == no || $preset == *san* ]] || packages+=$slat_browser_packages
 done
 
@@ -91,6 +92,9 @@ failed=() rows=()
 
 # attribute NAME FILE: of the test suite in a JUnit file.
 attribute() { sed -n "/<testsuite /,/>/s/.*[ \t]$1=\"\([0-9]*\)\".*/\1/p" "$2" | head -n 1; }
+
+# XML's text as it was.
+plain_text() { sed 's/&quot;/"/g; s/&apos;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'; }
 
 # The reasons of skipped tests in a JUnit file, and of skipped parts of others, each with its count. GoogleTest prints a reason below "Skipped"; scripts
 # print "skipped: reason".
@@ -105,7 +109,7 @@ skip_reasons() {
        /<\/testcase>/ { if (skipped) count[reason == "" ? "no reason given" : reason]++ }
        END { for (reason in count) printf "    %4d skipped: %s\n", count[reason], reason
              for (part in inside) printf "    %4d skipped inside a passed test: %s\n", inside[part], part }' "$1" |
-    sed 's/&quot;/"/g; s/&apos;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g' | sort -rn
+    plain_text | sort -rn
 }
 
 # The last lines that the failed tests of a JUnit file said, the first of them: what is to be looked at comes last.
@@ -124,7 +128,7 @@ failed_output() {
        inside         { line = $0; sub(/<\/system-out>.*/, "", line); if (line != "") text[count++] = line }
        /<\/system-out>/ { inside = 0 }
        /<\/testcase>/ { show() }' "$1" |
-    sed 's/&quot;/"/g; s/&apos;/'\''/g; s/&lt;/</g; s/&gt;/>/g; s/&amp;/\&/g'
+    plain_text
 }
 
 # row PRESET TESTS PASSED FAILED SKIPPED SECONDS
@@ -136,7 +140,7 @@ summary() { sed -n '/% tests passed/,$p' "$results/$1.log"; }
 run_tests() {
   local preset=$1 start=$SECONDS
   local xml=$results/$preset.xml outcome=0
-  local -a ctest=(ctest --test-dir "$slat_root/build/$preset" -j $(((jobs * 3 + 1) / 2)) --output-on-failure --no-tests=error
+  local -a ctest=(ctest --test-dir "$slat_root/build/$preset" -j $((jobs * 3 / 2)) --output-on-failure --no-tests=error
     --output-junit "$xml")
   [[ -z $label ]] || ctest+=(-L "$label")
   [[ -z $without ]] || ctest+=(-LE "$without")
