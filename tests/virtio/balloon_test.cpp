@@ -154,6 +154,9 @@ TEST_F(BalloonTest, StatisticsComeWithTheGuestsBufferWhichAsksForMore) {
   tell(500);
   const BalloonControl::Statistics expected{{"free_memory", 500}, {"total_memory", 1000}};
   EXPECT_TRUE(driver_.used(2).empty()) << "kept until somebody asks";
+  driver_.notify(2);
+  rig_.transport().drain();
+  EXPECT_TRUE(driver_.used(2).empty()) << "who asked before there was a buffer has been answered";
   EXPECT_EQ(device_.statistics(), expected);
   rig_.transport().drain();
   EXPECT_EQ(driver_.used(2).size(), 1u);

@@ -145,6 +145,7 @@ Result<void> Balloon::take_statistics(Queue& queue, GuestRam& ram) {
   mmu::MutexGuard guard(mutex_);
   statistics_ = std::move(told);
   held_ = chain.head;
+  wanted_ = false; // whoever asked while there was no buffer has got these
   return {};
 }
 
