@@ -11,7 +11,7 @@ target_compile_definitions(slat_options INTERFACE
   $<$<BOOL:${SLAT_CHECKED}>:SLAT_CHECKED=1>
   $<$<BOOL:${SLAT_MIMALLOC}>:SLAT_MIMALLOC=1>)
 # Unity builds compile eight sources in one: half the time. A local name may then meet a neighbour's, so no -Wshadow. The
-# sanitizer and debug presets do so with everything, the release presets with tests alone. See slat_own_unit().
+# sanitizer and debug presets do so with everything, the release presets with tests and the command. See slat_own_unit().
 # g++ takes an anonymous namespace in what is included for one in a header.
 set(in_unity $<BOOL:$<TARGET_PROPERTY:UNITY_BUILD>>)
 target_compile_options(slat_options INTERFACE
